@@ -1,4 +1,4 @@
-"""What the dealer faces and wants: demand, objectives, trading channels, problems. No grid, tolerance or seed."""
+"""What the dealer faces and wants: demand, objectives, channels, problems. No grid, tolerance or seed."""
 
 from typing import TYPE_CHECKING
 

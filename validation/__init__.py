@@ -1,4 +1,4 @@
-"""Whether the answer holds: simulation with model-consistent fills, statistics, calibration from messages, reports."""
+"""Whether the answer holds: simulation, statistics, calibration from messages, reports."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
 """Optimal two-sided quotes for a dealer who is hit at random.
 
-`models` states the problem, `hjb` solves its Hamilton-Jacobi-Bellman equation, `validation` checks the answer by
-simulation and calibrates the problem from data. Importing this package imports none of them, nor JAX.
+`models` states the problem, `hjb` solves its Hamilton-Jacobi-Bellman equation, `validation` checks the answer
+by simulation and calibrates the problem from data. Importing this package imports none of them, nor JAX.
 """
 
 from typing import TYPE_CHECKING

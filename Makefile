@@ -1,0 +1,65 @@
+# Every target sets itself up: `make demo` and `make test` are all that a fresh machine needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.ready-to-run
+DEVELOP := $(VENV)/.ready-to-develop
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+
+# One thread for the linear algebra: its own threads only fight with XLA's and with the other test process.
+export OPENBLAS_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test test-all lint format bench notebooks wheel clean
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1 -- \2/p' Makefile
+
+demo: $(RUN)  ## Calibrate, solve, simulate and report on the sample: runs/demo/report.html
+	$(BIN)/twosided demo --out runs/demo
+
+test: $(DEVELOP)  ## The tests and the notebooks
+	$(PYTEST) -m "not slow"
+
+test-all: $(DEVELOP)  ## The tests with the longer studies
+	$(PYTEST)
+
+lint: $(DEVELOP)  ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(DEVELOP)  ## Mend the style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEVELOP)  ## The table of timings beside the yardsticks
+	$(BIN)/python -m benchmarks
+
+notebooks: $(DEVELOP)  ## Execute paper/*.ipynb in place
+	$(BIN)/jupyter-execute --inplace paper/*.ipynb
+
+wheel: $(DEVELOP)  ## dist/*.whl, by way of the source archive
+	$(BIN)/python -m build --outdir dist
+
+clean:  ## Remove what was built; runs/ and the virtual environment stay
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .jax_cache src/*.egg-info
+	find benchmarks hjb models paper src tests validation -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "twosided needs Python 3.11 or later, and '$(PYTHON)' is not; name one: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "'$(PYTHON)' cannot make a virtual environment; install its venv module (Debian: python3-venv)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps live in the virtual environment, and go with it.
+$(RUN): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing twosided into $(VENV); a minute or two, once"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(DEVELOP): $(RUN)
+	@echo "Installing what tests and lint need; a minute or two, once"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@

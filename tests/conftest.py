@@ -1,0 +1,39 @@
+"""The settings every test runs under, and where the real market data is looked for."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import pytest
+from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Shapes and types in signatures are checked at every call; here, before a test imports a file of the library.
+install_import_hook("twosided", "beartype.beartype")
+
+# An array that broadcasts by accident, or mixes precisions, is a mistake until someone says otherwise.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# A first example compiles, so none has a deadline. Continuous integration tries the same ones every time.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "ci", settings.get_profile("here"), derandomize=True, database=None, print_blob=True
+)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """Find a file of real market data by its name, or skip the test where it is not at hand."""
+    folder = Path(os.environ.get("TWOSIDED_DATA") or ROOT.parent / "shared" / "data")
+
+    def find(name: str) -> Path:
+        if not (folder / name).is_file():
+            pytest.skip(f"no {name} in {folder}; name the folder that holds it in TWOSIDED_DATA")
+        return folder / name
+
+    return find
