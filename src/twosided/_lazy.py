@@ -13,7 +13,7 @@ from typing import Any
 def make_lazy(package: str, offers: Mapping[str, Iterable[str]]) -> None:
     """Let `package` import each name of `offers`, a table from submodule to public names, at its first use.
 
-    The submodules are attributes too, as after an ordinary import. Where one is spelled like a name it offers,
+    Submodules are attributes too, as after an ordinary import. Where one is spelled like a name it offers,
     the attribute is the name: `hjb.solve` is the function, whoever imported `hjb/solve.py` before.
     """
     module = sys.modules[package]
