@@ -1,0 +1,23 @@
+"""Base of everything in `models`: frozen, a JAX pytree, and printed as the call that builds it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{float(value):g}" if value.ndim == 0 else f"<{'x'.join(map(str, value.shape))} numbers>"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class Stated(eqx.Module):
+    """A frozen statement: its `repr` shows names and values, so that a printed problem can be read and retyped."""
+
+    def __repr__(self) -> str:
+        fields = ((f.name, getattr(self, f.name, None)) for f in dataclasses.fields(self))
+        return f"{type(self).__name__}({', '.join(f'{name}={_shown(value)}' for name, value in fields)})"

@@ -1,0 +1,160 @@
+"""A dealer's problem: dynamics, two fill channels, an objective, limits. Nothing about grids, seeds or tolerances.
+
+The toolkit's one abstraction is a controlled jump-diffusion of a single inventory coordinate `y`,
+
+    dy = velocity(y) dt + spread(y) dZ + size (dN_bid - dN_ask),
+
+whose fills arrive with intensity `Lambda(x)` at the distance `x` quoted. Wealth at the horizon is
+`worth(t, state) + theta` where `worth` is the marked book carried to the horizon, and
+
+    theta_tau = income + velocity theta_y + 1/2 spread^2 theta_yy - running_cost
+                + sum_channels sup_x Lambda(x) U(z(x), Dtheta, Dh),        theta(tau=0) = -terminal_cost,
+    h_tau     = income + velocity h_y + 1/2 spread^2 h_yy + sum_channels Lambda(x*) (z(x*) + Dh),    h(tau=0) = 0,
+
+with `tau = T - t` the time to go. `theta` is the value and `h` the expected wealth, both above the marked book and in
+money at the horizon. A method needs nothing else from a problem than the members of this class.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from ._precision import check
+from ._stated import Stated
+from .channels import Channel
+from .demand import Demand
+from .objectives import Objective
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class State(dict):
+    """Named state of a dealer, such as `state.stock` or `state["stock"]`; any array shape."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"this state has no {name!r}; it has {', '.join(self)}") from None
+
+    def tree_flatten_with_keys(self) -> Any:
+        keys = tuple(self)
+        return [(jax.tree_util.DictKey(k), self[k]) for k in keys], keys
+
+    @classmethod
+    def tree_unflatten(cls, keys: Any, values: Any) -> State:
+        return cls(zip(keys, values, strict=True))
+
+
+class Problem(Stated):
+    """Base of all one-inventory problems; see the module for the equations its members enter."""
+
+    names: ClassVar[tuple[str, ...]]  # of the state variables, the inventory coordinate first
+    units: ClassVar[dict[str, str]]  # of "state", "money", "time", "distance"
+    moves: ClassVar[bool]  # whether the inventory changes between fills
+
+    if TYPE_CHECKING:  # fields of every problem; each declares them itself, in the order of its signature
+        horizon: Any
+        bid_demand: Demand
+        ask_demand: Demand
+        objective: Objective
+
+    @property
+    @abstractmethod
+    def size(self) -> Any:
+        """Jump of `y` per fill."""
+
+    @property
+    @abstractmethod
+    def limit(self) -> Any:
+        """Bound on `|y|` that no fill may cross; `inf` where there is none."""
+
+    @abstractmethod
+    def accrual(self, tau: Any) -> Any:
+        """What one unit of money with `tau` to go is worth at the horizon, `E = e^{r tau}`."""
+
+    @abstractmethod
+    def velocity(self, y: Any) -> Any:
+        """Drift of `y` between fills, per unit of time."""
+
+    @abstractmethod
+    def spread(self, y: Any) -> Any:
+        """Loading of `y` on the Brownian motion, per sqrt(time)."""
+
+    @abstractmethod
+    def income(self, tau: Any, y: Any) -> Any:
+        """Expected growth of the marked book, money at the horizon per unit of time."""
+
+    @abstractmethod
+    def exposure(self, tau: Any, y: Any) -> Any:
+        """Loading of wealth at the horizon on the Brownian motion, money per sqrt(time), before `h` is counted."""
+
+    @abstractmethod
+    def channels(self, tau: Any) -> tuple[Channel, Channel]:
+        """The bid and the ask with `tau` to go."""
+
+    @abstractmethod
+    def worth(self, tau: Any, **state: Any) -> Any:
+        """The marked book carried to the horizon, money."""
+
+    # What a simulation needs: exact motion between fills, and the money that a fill moves.
+
+    @abstractmethod
+    def evolve(self, tau: Any, y: Any, dt: Any, normal: Any) -> tuple[Any, Any]:
+        """`y` after `dt` without fills, given a standard normal draw, and money booked meanwhile (at the horizon)."""
+
+    @abstractmethod
+    def payment(self, tau: Any, side: int, distance: Any) -> Any:
+        """Money booked at a fill, carried to the horizon."""
+
+    @abstractmethod
+    def settle(self, y: Any, money: Any) -> Any:
+        """Wealth at the horizon from the inventory and the money booked."""
+
+    @abstractmethod
+    def state(self, tau: Any, y: Any, money: Any) -> State:
+        """The named state from the inventory and the money booked so far."""
+
+    def lots(self, y: Any) -> Any:
+        """Inventory in lots."""
+        return y / self.size
+
+    def coordinate(self, state: Any) -> Any:
+        """The inventory `y` of a named state, or `state` itself where it is a bare number or array."""
+        return state[self.names[0]] if isinstance(state, Mapping) else state
+
+    def may_fill(self, side: int, y: Any) -> Any:
+        """Whether a fill on `side` (+1 bid, -1 ask) keeps the limit: `side (y + side size) <= limit`.
+
+        Beyond the limit, where growth alone can carry a stock account, only the reducing side is quoted.
+        """
+        slack = 1e-9 * self.size  # a fill that lands on the limit is allowed, whatever the rounding
+        return side * y + self.size <= self.limit + slack
+
+
+def check_common(problem: Problem, name: str) -> None:
+    """Checks that all problems share; raise `ValueError` or `TypeError` naming the culprit."""
+    check(f"{name}: horizon", problem.horizon, above=0, hint=f"it is the time to go, in {problem.units['time']}")
+    for side in ("bid_demand", "ask_demand"):
+        if not isinstance(getattr(problem, side), Demand) and type(getattr(problem, side)) is not object:
+            raise TypeError(
+                f"{name}: {side} must be a demand such as Exponential(scale, decay), got {getattr(problem, side)!r}"
+            )
+    if not isinstance(problem.objective, Objective) and type(problem.objective) is not object:
+        raise TypeError(
+            f"{name}: objective must be one such as MeanVariance(risk_aversion), got {problem.objective!r}"
+        )
+
+
+def as_state(problem: Problem, state: Mapping[str, Any]) -> State:
+    """Complete a named state with zeros; raise `TypeError` for a name the problem does not have."""
+    unknown = [name for name in state if name not in problem.names]
+    if unknown:
+        raise TypeError(
+            f"{type(problem).__name__} has no state {unknown[0]!r}; its state is {', '.join(problem.names)}"
+        )
+    return State({name: state.get(name, jnp.zeros(())) for name in problem.names})
