@@ -46,7 +46,8 @@ clean:  ## Remove what was built; runs/ and the virtual environment stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .jax_cache src/*.egg-info
 	find benchmarks hjb models paper src tests validation -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/bin/python:
+# pip is the last thing that lands in a new environment, so one that was cut short is finished here.
+$(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "twosided needs Python 3.11 or later, and '$(PYTHON)' is not; name one: make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
@@ -54,7 +55,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The stamps live in the virtual environment, and go with it.
-$(RUN): pyproject.toml constraints.txt | $(VENV)/bin/python
+$(RUN): pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing twosided into $(VENV); a minute or two, once"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	@touch $@
