@@ -37,7 +37,7 @@ bench: $(DEVELOP)  ## The table of timings beside the yardsticks
 	$(BIN)/python -m benchmarks
 
 notebooks: $(DEVELOP)  ## Execute paper/*.ipynb in place
-	$(BIN)/jupyter-execute --inplace paper/*.ipynb
+	$(BIN)/python tests/paper/test_notebooks.py
 
 wheel: $(DEVELOP)  ## dist/*.whl, by way of the source archive
 	$(BIN)/python -m build --outdir dist

@@ -11,8 +11,8 @@ from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Types and shapes in signatures are checked at every call, in whatever a test imports from here on. As for any type
-# checker, an int will do where a float is wanted; an array will not.
+# Types and shapes in signatures are checked at every call, in whatever a test imports from here on. As for
+# any type checker, an int will do where a float is wanted; an array will not.
 install_import_hook("twosided", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 # An array that broadcasts by accident, or mixes precisions, is a mistake until someone says otherwise.
