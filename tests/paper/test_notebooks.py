@@ -16,8 +16,8 @@ NOTEBOOKS = sorted(PAPER.glob("*.ipynb"))
 def executed(path: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     # Without the times of day, running a notebook again changes only what came out differently.
-    client = NotebookClient(notebook, timeout=300, record_timing=False, resources={"metadata": {"path": PAPER}})
-    return client.execute()
+    where = {"metadata": {"path": PAPER}}
+    return NotebookClient(notebook, timeout=300, record_timing=False, resources=where).execute()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
