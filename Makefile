@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.ready-to-run
 DEVELOP := $(VENV)/.ready-to-develop
-PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+PYTEST := $(BIN)/python -m pytest -n logical --dist worksteal
 
 # One thread for the linear algebra: its own threads only fight with XLA's and with the other test process.
 export OPENBLAS_NUM_THREADS ?= 1
