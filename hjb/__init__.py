@@ -8,10 +8,20 @@ if TYPE_CHECKING:
     from .closed_form import ClosedForm
     from .finite_difference import FiniteDifference
     from .lattice import Lattice
-    from .solution import Solution
+    from .policy import Policy
+    from .solution import NotConverged, Solution
     from .solve import solve, solve_many
 
-__all__ = ["ClosedForm", "FiniteDifference", "Lattice", "Solution", "solve", "solve_many"]
+__all__ = [
+    "ClosedForm",
+    "FiniteDifference",
+    "Lattice",
+    "NotConverged",
+    "Policy",
+    "Solution",
+    "solve",
+    "solve_many",
+]
 
 make_lazy(
     __name__,
@@ -19,7 +29,8 @@ make_lazy(
         "closed_form": ("ClosedForm",),
         "finite_difference": ("FiniteDifference",),
         "lattice": ("Lattice",),
-        "solution": ("Solution",),
+        "policy": ("Policy",),
+        "solution": ("NotConverged", "Solution"),
         "solve": ("solve", "solve_many"),
     },
 )
