@@ -18,6 +18,10 @@ def _shown(value: Any) -> str:
 class Stated(eqx.Module):
     """A frozen statement: its `repr` shows names and values, so that a printed problem can be read and retyped."""
 
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that build this object again, by name."""
+        return {f.name: getattr(self, f.name, None) for f in dataclasses.fields(self)}
+
     def __repr__(self) -> str:
-        fields = ((f.name, getattr(self, f.name, None)) for f in dataclasses.fields(self))
-        return f"{type(self).__name__}({', '.join(f'{name}={_shown(value)}' for name, value in fields)})"
+        shown = ", ".join(f"{name}={_shown(value)}" for name, value in self.arguments().items())
+        return f"{type(self).__name__}({shown})"

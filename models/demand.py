@@ -228,6 +228,9 @@ class Tabulated(Demand):
         self.distance, self.rate = parameter(distance), parameter(intensity)
         _check_table(self.distance, self.rate)
 
+    def arguments(self) -> dict[str, Any]:
+        return {"distance": self.distance, "intensity": self.rate}
+
     def _reciprocal(self, x: Any) -> tuple[Any, Any]:
         """`G` and `G'` at `x`."""
         knots, value, slope = _convex_spline(jnp.asarray(self.distance), 1 / jnp.asarray(self.rate))

@@ -133,3 +133,14 @@ class AvellanedaStoikov(InventoryDealer):
         self.objective = ExponentialUtility(risk_aversion)
         self.lot, self.drift, self.adverse_selection = parameter(1.0), parameter(0.0), parameter(0.0)
         self.max_inventory = math.inf
+
+    def arguments(self) -> dict[str, Any]:
+        demand, objective = self.bid_demand, self.objective
+        assert isinstance(demand, Exponential) and isinstance(objective, ExponentialUtility)
+        return {
+            "volatility": self.volatility,
+            "horizon": self.horizon,
+            "scale": demand.scale,
+            "decay": demand.decay,
+            "risk_aversion": objective.risk_aversion,
+        }

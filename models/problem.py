@@ -50,8 +50,8 @@ class State(dict):
         return cls(zip(keys, values, strict=True))
 
 
-class Problem(Stated):
-    """Base of all one-inventory problems; see the module for the equations its members enter."""
+class Dealer(Stated):
+    """What every stated problem has: named state, units, a horizon, and an inventory that fills move."""
 
     names: ClassVar[tuple[str, ...]]  # of the state variables, the inventory coordinate first
     units: ClassVar[dict[str, str]]  # of "state", "money", "time", "distance"
@@ -61,7 +61,6 @@ class Problem(Stated):
         horizon: Any
         bid_demand: Demand
         ask_demand: Demand
-        objective: Objective
 
     @property
     @abstractmethod
@@ -72,6 +71,33 @@ class Problem(Stated):
     @abstractmethod
     def limit(self) -> Any:
         """Bound on `|y|` that no fill may cross; `inf` where there is none."""
+
+    @abstractmethod
+    def worth(self, tau: Any, **state: Any) -> Any:
+        """The marked book carried to the horizon, money."""
+
+    def lots(self, y: Any) -> Any:
+        """Inventory in lots."""
+        return y / self.size
+
+    def coordinate(self, state: Any) -> Any:
+        """The inventory `y` of a named state, or `state` itself where it is a bare number or array."""
+        return state[self.names[0]] if isinstance(state, Mapping) else state
+
+    def may_fill(self, side: int, y: Any) -> Any:
+        """Whether a fill on `side` (+1 bid, -1 ask) keeps the limit: `side y + size <= limit`.
+
+        Beyond the limit, where growth alone can carry a stock account, only the reducing side is quoted.
+        """
+        slack = 1e-9 * self.size  # a fill that lands on the limit is allowed, whatever the rounding
+        return side * y + self.size <= self.limit + slack
+
+
+class Problem(Dealer):
+    """Base of all one-inventory problems; see the module for the equations its members enter."""
+
+    if TYPE_CHECKING:
+        objective: Objective
 
     @abstractmethod
     def accrual(self, tau: Any) -> Any:
@@ -97,9 +123,12 @@ class Problem(Stated):
     def channels(self, tau: Any) -> tuple[Channel, Channel]:
         """The bid and the ask with `tau` to go."""
 
-    @abstractmethod
-    def worth(self, tau: Any, **state: Any) -> Any:
-        """The marked book carried to the horizon, money."""
+    def without_fills(self, tau: Any) -> tuple[Any, Any]:
+        """Slope `s` and curvature `c` of the exact solution without fills, `h = s y`, `theta = s y - c y^2`.
+
+        Only a problem that moves between fills needs it: it closes the equation at the ends of a grid.
+        """
+        return jnp.zeros_like(tau), jnp.zeros_like(tau)
 
     # What a simulation needs: exact motion between fills, and the money that a fill moves.
 
@@ -119,24 +148,8 @@ class Problem(Stated):
     def state(self, tau: Any, y: Any, money: Any) -> State:
         """The named state from the inventory and the money booked so far."""
 
-    def lots(self, y: Any) -> Any:
-        """Inventory in lots."""
-        return y / self.size
 
-    def coordinate(self, state: Any) -> Any:
-        """The inventory `y` of a named state, or `state` itself where it is a bare number or array."""
-        return state[self.names[0]] if isinstance(state, Mapping) else state
-
-    def may_fill(self, side: int, y: Any) -> Any:
-        """Whether a fill on `side` (+1 bid, -1 ask) keeps the limit: `side (y + side size) <= limit`.
-
-        Beyond the limit, where growth alone can carry a stock account, only the reducing side is quoted.
-        """
-        slack = 1e-9 * self.size  # a fill that lands on the limit is allowed, whatever the rounding
-        return side * y + self.size <= self.limit + slack
-
-
-def check_common(problem: Problem, name: str) -> None:
+def check_common(problem: Dealer, name: str) -> None:
     """Checks that all problems share; raise `ValueError` or `TypeError` naming the culprit."""
     check(f"{name}: horizon", problem.horizon, above=0, hint=f"it is the time to go, in {problem.units['time']}")
     for side in ("bid_demand", "ask_demand"):
@@ -144,13 +157,12 @@ def check_common(problem: Problem, name: str) -> None:
             raise TypeError(
                 f"{name}: {side} must be a demand such as Exponential(scale, decay), got {getattr(problem, side)!r}"
             )
-    if not isinstance(problem.objective, Objective) and type(problem.objective) is not object:
-        raise TypeError(
-            f"{name}: objective must be one such as MeanVariance(risk_aversion), got {problem.objective!r}"
-        )
+    objective = getattr(problem, "objective", None)  # the printed problem has its own, built in
+    if objective is not None and not isinstance(objective, Objective) and type(objective) is not object:
+        raise TypeError(f"{name}: objective must be one such as MeanVariance(risk_aversion), got {objective!r}")
 
 
-def as_state(problem: Problem, state: Mapping[str, Any]) -> State:
+def as_state(problem: Dealer, state: Mapping[str, Any]) -> State:
     """Complete a named state with zeros; raise `TypeError` for a name the problem does not have."""
     unknown = [name for name in state if name not in problem.names]
     if unknown:

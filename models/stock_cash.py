@@ -120,6 +120,22 @@ class StockCashDealer(Problem):
     def worth(self, tau: Any, stock: Any = 0.0, cash: Any = 0.0) -> Any:
         return self.accrual(tau) * (stock + cash)
 
+    def without_fills(self, tau: Any) -> tuple[Any, Any]:
+        """Slope `s` and curvature `c` of the exact solution without fills: `h = s S`, `theta = s S - c S^2`.
+
+        `s = e^{r_s tau} - e^{r tau}`; every objective's running cost is quadratic in `S`, so `c` collects it under
+        `E[S_u^2] = S^2 e^{(2 r_s + sigma^2)(u - t)}`. For MeanVariance `c = (lambda/2) e^{2 r_s tau} (e^{sigma^2 tau} - 1)`.
+        """
+        nodes, weights = np.polynomial.legendre.leggauss(24)
+        s = 0.5 * tau * (jnp.asarray(nodes) + 1)  # time to go at which the cost falls due
+        cost = self.objective.running_cost(self.exposure(s, 1.0), self.volatility * self._slope(s), 1 / self.lot)
+        growth = 2 * self.growth + self.volatility**2
+        running = 0.5 * tau * jnp.sum(jnp.asarray(weights) * jnp.exp(growth * (tau - s)) * cost)
+        return self._slope(tau), running + jnp.exp(growth * tau) * self.objective.terminal_cost(1 / self.lot)
+
+    def _slope(self, tau: Any) -> Any:
+        return jnp.exp(self.rate * tau) * jnp.expm1((self.growth - self.rate) * tau)
+
     def evolve(self, tau: Any, y: Any, dt: Any, normal: Any) -> tuple[Any, Any]:
         log_growth = (self.growth - 0.5 * self.volatility**2) * dt + self.volatility * jnp.sqrt(dt) * normal
         return y * jnp.exp(log_growth), jnp.zeros_like(y)

@@ -1,0 +1,244 @@
+"""`Solution`: what every method returns, whatever it did to get there."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..models import case
+from ..models._precision import in_float64, is_traced
+from ..models.channels import Quotes
+from ..models.problem import Problem, as_state
+from ._interpolation import cubic
+from ._tables import Tables
+from .policy import Policy, TabulatedPolicy
+
+IDLE_TOLERANCE = 1e-6
+"""Share of the time, from a flat start, that may be spent where a permitted side is not worth quoting at any price."""
+
+
+class Result(enum.Enum):
+    """How a solve ended; the value is the sentence to print."""
+
+    CONVERGED = "converged"
+    NOT_FINITE = "the solution is not finite; the problem may have no finite value over this horizon"
+    RESIDUAL = "the residual stayed above the tolerance; take more steps or allow more iterations"
+    ILL_POSED = (
+        "the dealer reaches states where no payment makes a permitted trade worth its own variance "
+        "(Dtheta - Dh <= -1/(2 lambda)): there the quotes jump to infinity and the problem is ill-posed; "
+        "lower risk_aversion, the lot or the horizon"
+    )
+
+
+class NotConverged(UserWarning):
+    """A solve ended without an answer that can be trusted."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Value, mean and quotes of a problem over time and inventory, with the evidence that they can be trusted.
+
+    value, expected_wealth: money at the horizon. quotes: distances from the reference price. `t` runs forward from 0.
+    `error_estimate` is the estimated absolute error of `value` at time 0 without inventory (nan: not estimated).
+    """
+
+    problem: Problem
+    method: Any
+    tables: Tables
+    power: int
+    stats: dict[str, Any] = field(default_factory=dict)
+    formula: Policy | None = None  # a policy in closed form, where the method has one
+
+    @property
+    def policy(self) -> Policy:
+        """The optimal quotes as a callable pytree `policy(t, state) -> Quotes`."""
+        if self.formula is not None:
+            return self.formula
+        table = _host(jnp.stack([self.tables.bid, self.tables.ask], axis=-1), self.tables.bid)
+        return TabulatedPolicy(self.problem, table, self.tables.y[1] - self.tables.y[0], self.power)
+
+    def quotes(self, t: Any = 0.0, **state: Any) -> Quotes:
+        """Bid and ask distances at `t`; `nan` where the dealer does not quote. Scalars and arrays broadcast."""
+        state = as_state(self.problem, state)
+        self._check_time(t)
+        return self.policy(t, state)
+
+    def value(self, t: Any = 0.0, **state: Any) -> Any:
+        """What the objective is worth, money: `V(t, S, C)` with accounts, `theta(t, q)` above the marked book else."""
+        return self._at(self.tables.value, t, state)
+
+    def expected_wealth(self, t: Any = 0.0, **state: Any) -> Any:
+        """`E_t[W_T]` under the solution's own quotes, money; above the marked book for an inventory in lots."""
+        return self._at(self.mean, t, state)
+
+    @property
+    def mean(self) -> Any:
+        """`h` over (time to go, inventory); computed at first use where the method does not need it itself."""
+        if self.tables.mean is None:
+            object.__setattr__(self, "tables", self.tables._replace(mean=self.method.mean(self.problem, self.tables)))
+        return self.tables.mean
+
+    def _at(self, table: Any, t: Any, given: dict[str, Any]) -> Any:
+        state = as_state(self.problem, given)
+        self._check_time(t)
+        y = self.problem.coordinate(state)
+        if not is_traced(y, self.tables.y) and np.any(np.abs(y) > self.tables.y[-1] * (1 + 1e-12)):
+            raise ValueError(
+                f"{self.problem.names[0]}={np.max(np.abs(y)):g} lies outside the solved range of "
+                f"+-{float(self.tables.y[-1]):g} {self.problem.units['state']}"
+            )
+        return _interpolate(self.problem, table, self.tables.y, self.power, t, state)
+
+    def _check_time(self, t: Any) -> None:
+        if is_traced(t, self.problem.horizon):
+            return
+        if np.any(np.asarray(t) < 0) or np.any(np.asarray(t) > self.problem.horizon * (1 + 1e-12)):
+            raise ValueError(f"t must lie between 0 and the horizon {float(self.problem.horizon):g}, got {t}")
+
+    @property
+    def residual(self) -> float:
+        """The largest defect of the discrete equation that the solve left, relative to the largest value."""
+        return self.tables.residual
+
+    @property
+    def error_estimate(self) -> float:
+        """Estimated absolute error of `value` at time 0 without inventory, money; nan where there is none."""
+        error = self.tables.error[-1, self.tables.y.shape[0] // 2]
+        return error if is_traced(error) else float(error)
+
+    @property
+    def result(self) -> Result:
+        """Computed from the tables: nothing can be declared converged."""
+        tables = self.tables
+        if not np.all(np.isfinite(tables.value)):
+            return Result.NOT_FINITE
+        if not float(tables.residual) <= getattr(self.method, "tolerance", np.inf):
+            return Result.RESIDUAL
+        if float(tables.idle[-1, tables.y.shape[0] // 2]) > IDLE_TOLERANCE:
+            return Result.ILL_POSED
+        return Result.CONVERGED
+
+    @property
+    def converged(self) -> bool:
+        """Whether the answer can be trusted; `result` says why not."""
+        return self.result is Result.CONVERGED
+
+    def __repr__(self) -> str:
+        times, nodes = self.tables.value.shape
+        return (
+            f"Solution({type(self.problem).__name__} by {type(self.method).__name__}: {times} times x {nodes} nodes; "
+            f"{self.result.value if not is_traced(self.tables) else 'traced'})"
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write NetCDF with units and the full case inside, whole or not at all; returns the path."""
+        return _save(self, Path(path))
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Solution:
+        """Read what `save` wrote. Raises `ValueError` naming the file where it is no solution."""
+        return _load(Path(path))
+
+
+@in_float64
+def _interpolate(problem: Problem, table: Any, nodes: Any, power: Any, t: Any, state: Any) -> Any:
+    y = problem.coordinate(state)
+    tau = jnp.clip(problem.horizon - t, 0.0, problem.horizon)
+    tau, y = jnp.broadcast_arrays(tau, y)
+    share = tau / problem.horizon
+    row = (table.shape[0] - 1) * jnp.where(power == 2, jnp.sqrt(share), share)
+    column = (y - nodes[0]) / (nodes[1] - nodes[0])
+    return problem.worth(tau, **state) + cubic(jnp.asarray(table), row, column)
+
+
+def _host(array: Any, like: Any) -> Any:
+    return np.asarray(array) if isinstance(like, np.ndarray) else array
+
+
+def _save(solution: Solution, path: Path) -> Path:
+    import xarray as xr
+
+    problem, tables, units = solution.problem, solution.tables, solution.problem.units
+    axes = ("time_to_go", problem.names[0])
+    rows = {
+        "value": (tables.value, units["money"], "value above the marked book, at the horizon"),
+        "mean": (solution.mean, units["money"], "expected wealth above the marked book, at the horizon"),
+        "bid": (tables.bid, units["distance"], "distance of the bid below the reference price"),
+        "ask": (tables.ask, units["distance"], "distance of the ask above the reference price"),
+        "idle": (tables.idle, "1", "share of the time to go spent where a permitted side is not worth quoting"),
+        "error": (tables.error, units["money"], "estimated absolute error of value"),
+        "quote_error": (tables.quote_error, units["distance"], "estimated absolute error of the distances"),
+    }
+    data = xr.Dataset(
+        {name: (axes, array, {"units": unit, "long_name": text}) for name, (array, unit, text) in rows.items()},
+        coords={
+            "time_to_go": ("time_to_go", tables.tau, {"units": units["time"]}),
+            problem.names[0]: (problem.names[0], tables.y, {"units": units["state"]}),
+        },
+        attrs={
+            "title": "twosided solution",
+            "case": json.dumps({"problem": case.to_data(problem), "method": method_to_data(solution.method)}),
+            "stats": json.dumps({**solution.stats, "iterations": int(tables.iterations)}),
+            "residual": float(tables.residual),
+            "power": solution.power,
+            "formula": int(solution.formula is not None),
+        },
+    )
+    write_whole(path, lambda part: data.to_netcdf(part, engine="h5netcdf"))
+    return path
+
+
+def write_whole(path: Path, write: Any) -> None:
+    """Let `write(temporary path)` finish beside `path`, then move it there: readers see the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.unlink(part)
+
+
+def _load(path: Path) -> Solution:
+    import xarray as xr
+
+    from .solve import method_from_data
+
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            data = opened.load()
+        stated = json.loads(data.attrs["case"])
+        stats = json.loads(data.attrs["stats"])
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is no twosided solution or is damaged ({error}); solve the case again") from None
+    problem = case.from_data(stated["problem"])
+    method = method_from_data(stated["method"])
+    tables = Tables(
+        tau=data["time_to_go"].values,
+        y=data[problem.names[0]].values,
+        residual=float(data.attrs["residual"]),
+        iterations=stats.pop("iterations"),
+        **{name: data[name].values for name in ("value", "mean", "bid", "ask", "idle", "error", "quote_error")},
+    )
+    formula = method.formula(problem) if data.attrs["formula"] else None
+    return Solution(problem, method, tables, int(data.attrs["power"]), stats, formula)
+
+
+def method_to_data(method: Any) -> dict[str, Any]:
+    """A method's settings as plain data."""
+    from dataclasses import fields
+
+    settings = {f.name: getattr(method, f.name) for f in fields(method)}
+    return {"type": type(method).__name__, **{k: v for k, v in settings.items() if v is not None}}

@@ -1,0 +1,121 @@
+"""`solve`: from a problem to its `Solution`, by the method named or the one that fits."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..models._precision import is_traced
+from ..models.inventory import AvellanedaStoikov
+from ..models.objectives import PreCommitment
+from ..models.printed import PrintedDealer
+from ..models.problem import Dealer, Problem
+from ..models.stock_cash import StockCashDealer
+from .closed_form import ClosedForm
+from .finite_difference import FiniteDifference
+from .lattice import Lattice
+from .solution import NotConverged, Solution
+
+METHODS = {method.__name__: method for method in (ClosedForm, FiniteDifference, Lattice)}
+
+
+def solve(problem: Problem, method: Any = None) -> Solution:
+    """Solve a dealer's problem; `solution.method` says by which method.
+
+    Without `method`: `FiniteDifference` where the stock moves by itself, `Lattice` for an inventory in lots with a
+    limit, `ClosedForm` where the paper gives formulas (`AvellanedaStoikov`, `PrintedDealer`).
+
+    Everything runs in double precision without touching JAX's global setting. Inside `jit`, `grad` or `vmap` the
+    caller must have enabled it: put `with jax.enable_x64(True):` around the outer transformation.
+
+    Raises `TypeError` or `ValueError` for what can be known beforehand. A solve that ends without a trustworthy
+    answer warns `NotConverged` and returns a solution whose `converged` is False and whose `result` says why.
+    """
+    if not isinstance(problem, Dealer):
+        raise TypeError(f"solve needs a problem from twosided.models, got {type(problem).__name__}")
+    _refuse_unsolvable(problem)
+    method = default_method(problem) if method is None else method
+    if type(method) not in METHODS.values():
+        raise TypeError(f"method must be one of {', '.join(METHODS)} from twosided.hjb, got {method!r}")
+    if is_traced(problem):
+        if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+            raise ValueError(
+                "solve runs in double precision: put `with jax.enable_x64(True):` around the outer jit, grad or vmap"
+            )
+        return method.solution(problem)
+    started = time.perf_counter()
+    with jax.enable_x64(True):
+        solution = method.solution(problem)
+        tables = jax.tree.map(np.asarray, jax.block_until_ready(solution.tables))
+    stats = {"method": type(method).__name__, "seconds": time.perf_counter() - started, **solution.stats}
+    solution = Solution(problem, method, tables, solution.power, stats, solution.formula)
+    if not solution.converged:
+        warnings.warn(f"{solution!r}", NotConverged, stacklevel=2)
+    return solution
+
+
+def solve_many(problems: Sequence[Problem], method: Any = None) -> list[Solution]:
+    """Solve problems of one kind that differ in parameters only, all in one batched call; results in their order.
+
+    Raises `ValueError` where they differ in more than numbers, such as the demand's class or the limit in lots.
+    """
+    problems = list(problems)
+    if not problems:
+        return []
+    for problem in problems:
+        _refuse_unsolvable(problem)
+    method = default_method(problems[0]) if method is None else method
+    shapes = {jax.tree.structure(problem) for problem in problems}
+    if len(shapes) > 1:
+        raise ValueError(
+            "solve_many takes problems that differ in numbers only, but their classes or limits differ; "
+            "solve them in groups"
+        )
+    started = time.perf_counter()
+    with jax.enable_x64(True):
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *problems)
+        batch = method.solve_batch(problems, stacked)
+    share = (time.perf_counter() - started) / len(problems)
+    stats = {"method": type(method).__name__, "seconds": share}
+    return [
+        Solution(problem, method, jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), batch.tables), batch.power, stats)
+        for i, problem in enumerate(problems)
+    ]
+
+
+def default_method(problem: Any) -> Any:
+    """The method that fits a problem best."""
+    if isinstance(problem, (AvellanedaStoikov, PrintedDealer)):
+        return ClosedForm()
+    return FiniteDifference() if problem.moves else Lattice()
+
+
+def _refuse_unsolvable(problem: Any) -> None:
+    if isinstance(problem, StockCashDealer) and problem.cash_matters:
+        raise ValueError(
+            "borrowing_rate, short_fee, credit_line and short_limit make the cash account matter by itself, which "
+            "needs the two-dimensional solver in stock and cash; it is not there yet: leave them out"
+        )
+    if isinstance(getattr(problem, "objective", None), PreCommitment):
+        raise ValueError(
+            "PreCommitment is not solved yet: its target depends on wealth, so it needs the two-dimensional solver "
+            "in stock and cash; take MeanVariance (equilibrium) or MeanQuadraticVariation"
+        )
+
+
+def method_from_data(data: Mapping[str, Any], where: str = "method") -> Any:
+    """A method from plain data. Raises `ValueError` naming the key and the mend."""
+    name = data.get("type")
+    if name not in METHODS:
+        raise ValueError(f"{where}.type is {name!r}, which is none of {', '.join(METHODS)}; name one of them")
+    known = [f.name for f in fields(METHODS[name])]
+    for key in data:
+        if key != "type" and key not in known:
+            raise ValueError(f"{where}.{key} is not known; {name} takes {', '.join(known)}: correct or remove the key")
+    return METHODS[name](**{key: value for key, value in data.items() if key != "type"})
