@@ -138,6 +138,7 @@ def _asymptotic_value(problem: Any, tau: Any, q: Any) -> Any:
     return (growth * tau - 0.5 * bend * (q - centre) ** 2 - tilt * q) / kappa
 
 
+@eqx.filter_jit
 def _printed_tables(problem: PrintedDealer, times: int, half: int = 200) -> Tables:
     """Static quotes, and `m(tau, S) = int_0^tau E[M(S_u)] du` by Gauss-Legendre in time and Gauss-Hermite in `ln S`."""
     y = jnp.linspace(-1.0, 1.0, 2 * half + 1) * problem.max_stock
