@@ -1,10 +1,9 @@
 """The Hamilton-Jacobi-Bellman equation on nodes: one spatial discretisation, shared by every one-inventory method.
 
-Unknowns are stacked as rows of `u`, shape (3, nodes): `theta` (value above the marked book), `h` (expected wealth
-above it) and `w` (the share of the remaining time spent where a permitted side is not quoted because no payment
-would make the trade worth it, see `models.objectives`). Time runs backwards: `tau = T - t` is the time to go, and
+Unknowns are stacked as rows of `u`, shape (2, nodes): `theta` (value above the marked book) and `h` (expected wealth
+above it). Time runs backwards: `tau = T - t` is the time to go, and
 
-    du/dtau = transport(u) + income - cost + sum_channels (fills),        u(0) = (-terminal_cost, 0, 0).
+    du/dtau = transport(u) + income - cost + sum_channels (fills),        u(0) = (-terminal_cost, 0).
 
 Fills jump a whole number of nodes, so they are exact. Transport is differenced centrally where that is monotone and
 upwind where it is not: the off-diagonals of the generator are never negative (an M-matrix after a time step).
@@ -16,14 +15,16 @@ import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from ..models.channels import Channel
 from ..models.problem import Problem
 from ..models.stock_cash import StockCashDealer
 
-Rows = Float[Array, "3 nodes"]
+Rows = Float[Array, "2 nodes"]
 Nodes = Float[Array, " nodes"]
 
 
@@ -38,7 +39,7 @@ class Grid(eqx.Module):
         return 2 * self.half + 1
 
     def nodes(self, size: Any) -> Nodes:
-        return jnp.arange(-self.half, self.half + 1) * (size / self.per_lot)
+        return jnp.arange(-self.half, self.half + 1, dtype=float) * (size / self.per_lot)
 
     def coarser(self, factor: int) -> Grid:
         """The grid of every `factor`-th node."""
@@ -51,6 +52,7 @@ class Side(NamedTuple):
     distance: Nodes
     rate: Nodes
     flow: Rows  # contribution to du/dtau
+    coupling: Float[Array, "2 2 nodes"]  # d flow / d(Dtheta, Dh)
 
 
 class Evaluation(NamedTuple):
@@ -60,97 +62,136 @@ class Evaluation(NamedTuple):
 
 
 class Equation(eqx.Module):
-    """The semi-discrete equation of a problem on a grid."""
+    """The semi-discrete equation of a problem on a grid: what does not change with time, computed once."""
 
     problem: Problem
     grid: Grid
+    nodes: Nodes
+    permitted: tuple[Nodes, Nodes]  # bid, ask
+    stencil: tuple[Nodes, Nodes]  # down, up
 
-    @property
-    def nodes(self) -> Nodes:
-        return self.grid.nodes(self.problem.size)
+    def __init__(self, problem: Problem, grid: Grid):
+        self.problem, self.grid = problem, grid
+        self.nodes = grid.nodes(problem.size)
+        self.permitted = (_permitted(problem, grid, +1), _permitted(problem, grid, -1))
+        self.stencil = _stencil(problem, grid)
 
     def start(self) -> Rows:
         """`u` at the horizon."""
         y = self.nodes
-        return jnp.stack([-self.problem.objective.terminal_cost(self.problem.lots(y)), 0 * y, 0 * y])
+        return jnp.stack([-self.problem.objective.terminal_cost(self.problem.lots(y)), 0 * y])
 
-    def permitted(self, side: int) -> Nodes:
-        """The share of each node's cell in which a fill on `side` keeps the limit, from 0 to 1.
-
-        A limit that forbids fills puts a jump into the coefficients; averaging it over the cell keeps the scheme
-        second-order wherever the jump falls. Inventory that does not move between fills sits on the nodes exactly.
-        """
+    def at(self, tau: Any) -> Moment:
+        """The equation with `tau` to go."""
         problem, y = self.problem, self.nodes
-        if not problem.moves:
-            return jnp.where(problem.may_fill(side, y), 1.0, 0.0)
-        spacing = problem.size / self.grid.per_lot
-        return jnp.clip((problem.limit - problem.size - side * y) / spacing + 0.5, 0.0, 1.0)
+        linear, quadratic = problem.without_fills(tau)
+        drift = problem.velocity(y)
+        curvature = -quadratic * problem.spread(y) ** 2
+        return Moment(
+            equation=self,
+            channels=problem.channels(tau),
+            income=problem.income(tau, y),
+            exposure=problem.exposure(tau, y),
+            end_flow=(drift * (linear - 2 * quadratic * y) + curvature, drift * linear),
+            end_slope=linear,
+        )
 
-    def neighbour(self, u: Array, side: int) -> Array:
-        """`u` one lot above (+1) or below (-1); beyond the grid the end value, where no fill is permitted anyway."""
-        step = self.grid.per_lot
-        if side > 0:
-            return jnp.concatenate([u[..., step:], jnp.repeat(u[..., -1:], step, axis=-1)], axis=-1)
-        return jnp.concatenate([jnp.repeat(u[..., :1], step, axis=-1), u[..., :-step]], axis=-1)
+    def __call__(self, tau: Any, u: Rows) -> Evaluation:
+        return self.at(tau)(u)
 
-    def stencil(self) -> tuple[Nodes, Nodes]:
-        """Rates `(down, up)`, not negative, at which transport leads to the neighbouring nodes; zero at the ends."""
-        y = self.nodes
-        dy = self.problem.size / self.grid.per_lot
-        velocity, diffusion = self.problem.velocity(y), 0.5 * self.problem.spread(y) ** 2 / dy**2
-        central = diffusion * dy >= 0.5 * jnp.abs(velocity)
-        up = diffusion + jnp.where(central, 0.5 * velocity, jnp.maximum(velocity, 0.0)) / dy
-        down = diffusion + jnp.where(central, -0.5 * velocity, jnp.maximum(-velocity, 0.0)) / dy
-        inside = jnp.zeros(self.grid.count).at[1:-1].set(1.0)
-        return inside * down, inside * up
 
-    def transport(self, tau: Any, u: Rows) -> tuple[Rows, Nodes]:
+class Moment(eqx.Module):
+    """The equation at one time to go: what does not change with the unknowns, computed once."""
+
+    equation: Equation
+    channels: tuple[Channel, Channel]
+    income: Nodes
+    exposure: Nodes
+    end_flow: tuple[Nodes, Nodes]  # transport of theta and h without fills
+    end_slope: Any
+
+    def __call__(self, u: Rows) -> Evaluation:
+        problem, y = self.equation.problem, self.equation.nodes
+        transport, slope = self.transport(u)
+        cost = problem.objective.running_cost(self.exposure, problem.spread(y) * slope, problem.lots(y))
+        bid, ask = (self.side(u, i) for i in (0, 1))
+        own = jnp.stack([self.income - cost, self.income])
+        return Evaluation(transport + own + bid.flow + ask.flow, bid, ask)
+
+    def transport(self, u: Rows) -> tuple[Rows, Nodes]:
         """`velocity u_y + 1/2 spread^2 u_yy`, and the slope `h_y`.
 
         At the two end nodes both are those of the exact solution without fills: far beyond the limit the inventory's
         own risk is all that is left, and the rows of the generator stay monotone.
         """
-        problem, y = self.problem, self.nodes
+        problem, grid = self.equation.problem, self.equation.grid
         if not problem.moves:
-            return jnp.zeros_like(u), jnp.zeros_like(y)
-        down, up = self.stencil()
-        lower, upper = jnp.roll(u, 1, axis=-1), jnp.roll(u, -1, axis=-1)
-        inner = down * (lower - u) + up * (upper - u)
-        slope = (upper[1] - lower[1]) / (2 * problem.size / self.grid.per_lot)
-        linear, quadratic = problem.without_fills(tau)
-        drift, curvature = problem.velocity(y), -quadratic * problem.spread(y) ** 2
-        ends = jnp.stack([drift * (linear - 2 * quadratic * y) + curvature, drift * linear, 0 * y])
-        at_end = jnp.zeros(self.grid.count, bool).at[jnp.array([0, -1])].set(True)
-        return jnp.where(at_end, ends, inner), jnp.where(at_end, linear, slope)
-
-    def side(self, tau: Any, u: Rows, channel: Any) -> Side:
-        """The optimal distance of one channel at every node, and what its fills contribute."""
-        problem, objective = self.problem, self.problem.objective
-        change = self.neighbour(u, channel.side) - u
-        m, cost = channel.notional, channel.cost
-        distance = channel.demand.best_response(
-            lambda ratio: objective.income_at(m * ratio, change[0], change[1]) / m + cost
+            return jnp.zeros_like(u), jnp.zeros_like(u[0])
+        down, up = self.equation.stencil
+        ends = jnp.stack(self.end_flow)
+        fall, rise = u[:, :-2] - u[:, 1:-1], u[:, 2:] - u[:, 1:-1]
+        inner = down[None, 1:-1] * fall + up[None, 1:-1] * rise
+        slope = (rise[1] - fall[1]) / (2 * problem.size / grid.per_lot)
+        end_slope = jnp.reshape(self.end_slope, 1)
+        return (
+            jnp.concatenate([ends[:, :1], inner, ends[:, -1:]], axis=1),
+            jnp.concatenate([end_slope, slope, end_slope]),
         )
-        permitted = self.permitted(channel.side)
-        quoting = jnp.isfinite(distance)
-        x = jnp.where(quoting, distance, 0.0)
-        z = channel.income(x)
-        rate = jnp.where(quoting, permitted * channel.demand._intensity(x), 0.0)
-        threshold = objective.no_quote_below
-        idle = 0.0 if threshold is None else jnp.where(quoting, 0.0, 0.5 * permitted / problem.horizon)
-        flow = jnp.stack([rate * objective.gain(z, *change[:2]), rate * (z + change[1]), rate * change[2] + idle])
-        return Side(distance, rate, flow)
 
-    def __call__(self, tau: Any, u: Rows) -> Evaluation:
-        problem, y = self.problem, self.nodes
-        transport, slope = self.transport(tau, u)
-        cost = problem.objective.running_cost(
-            problem.exposure(tau, y), problem.spread(y) * slope, problem.lots(y)
-        )
-        income = problem.income(tau, y)
-        bid, ask = (self.side(tau, u, channel) for channel in problem.channels(tau))
-        own = jnp.stack([income - cost, income, 0 * y])
-        return Evaluation(transport + own + bid.flow + ask.flow, bid, ask)
+    def side(self, u: Rows, which: int) -> Side:
+        """The optimal distance of one channel (0 bid, 1 ask) at every node, and what its fills contribute."""
+        objective, channel = self.equation.problem.objective, self.channels[which]
+        permitted = self.equation.permitted[which]
+        m = channel.notional
+
+        def fills(value_change: Nodes, mean_change: Nodes) -> tuple[Any, Any]:
+            distance = channel.demand.best_response(
+                lambda ratio: objective.income_at(m * ratio, value_change, mean_change) / m + channel.cost
+            )
+            quoting = jnp.isfinite(distance)
+            x = jnp.where(quoting, distance, 0.0)
+            z = channel.income(x)
+            rate = jnp.where(quoting, permitted * channel.demand._intensity(x), 0.0)
+            flow = jnp.stack([rate * objective.gain(z, value_change, mean_change), rate * (z + mean_change)])
+            return flow, (distance, rate)
+
+        change = _neighbour(u, channel.side, self.equation.grid.per_lot) - u
+        one, zero = jnp.ones_like(u[0]), jnp.zeros_like(u[0])
+        flow, by_value, (distance, rate) = jax.jvp(fills, tuple(change), (one, zero), has_aux=True)
+        by_mean = jax.jvp(fills, tuple(change), (zero, one), has_aux=True)[1]
+        return Side(distance, rate, flow, jnp.stack([by_value, by_mean], axis=1))
+
+
+def _permitted(problem: Problem, grid: Grid, side: int) -> Nodes:
+    """The share of each node's cell in which a fill on `side` keeps the limit, from 0 to 1.
+
+    A limit that forbids fills puts a jump into the coefficients; averaging it over the cell keeps the scheme
+    second-order wherever the jump falls. Inventory that does not move between fills sits on the nodes exactly.
+    """
+    y = grid.nodes(problem.size)
+    if not problem.moves:
+        return jnp.where(problem.may_fill(side, y), 1.0, 0.0)
+    spacing = problem.size / grid.per_lot
+    return jnp.clip((problem.limit - problem.size - side * y) / spacing + 0.5, 0.0, 1.0)
+
+
+def _stencil(problem: Problem, grid: Grid) -> tuple[Nodes, Nodes]:
+    """Rates `(down, up)`, not negative, at which transport leads to the neighbouring nodes; zero at the ends."""
+    y = grid.nodes(problem.size)
+    dy = problem.size / grid.per_lot
+    velocity, diffusion = problem.velocity(y), 0.5 * problem.spread(y) ** 2 / dy**2
+    central = diffusion * dy >= 0.5 * jnp.abs(velocity)
+    up = diffusion + jnp.where(central, 0.5 * velocity, jnp.maximum(velocity, 0.0)) / dy
+    down = diffusion + jnp.where(central, -0.5 * velocity, jnp.maximum(-velocity, 0.0)) / dy
+    inside = jnp.zeros(grid.count).at[1:-1].set(1.0)
+    return inside * down, inside * up
+
+
+def _neighbour(u: Array, side: int, step: int) -> Array:
+    """`u` one lot above (+1) or below (-1); beyond the grid the end value, where no fill is permitted anyway."""
+    if side > 0:
+        return jnp.concatenate([u[..., step:], jnp.repeat(u[..., -1:], step, axis=-1)], axis=-1)
+    return jnp.concatenate([jnp.repeat(u[..., :1], step, axis=-1), u[..., :-step]], axis=-1)
 
 
 def grid_for(problem: Problem, per_lot: int, name: str) -> Grid:

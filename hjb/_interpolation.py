@@ -27,4 +27,4 @@ def _stencil(position: Any, count: int) -> tuple[Any, Any]:
         jnp.prod(jnp.stack([(u - j) / (i - j) for j in range(k) if j != i] or [jnp.ones_like(u)]), axis=0)
         for i in range(k)
     ]
-    return first[..., None].astype(jnp.int32) + jnp.arange(k, dtype=jnp.int32), jnp.stack(weights, axis=-1)
+    return jnp.stack([first.astype(jnp.int32) + i for i in range(k)], axis=-1), jnp.stack(weights, axis=-1)

@@ -4,7 +4,8 @@
 floating point underflows. Three things keep each component's relative accuracy:
 
 * all arithmetic is on non-negative numbers (the Taylor series of `M - min diag`, then squaring): nothing cancels;
-* time is cut into chunks, and in each the unknown is `u / u(start of chunk)`, which starts at one everywhere;
+* the unknown is `u / u(start)`, which starts at one everywhere; where it would still span more than a floating-point
+  number can, time is cut into chunks, each with its own start;
 * after each squaring the power is divided by its largest entry, whose logarithm is carried along.
 
 Evenly spaced outputs cost one matrix product each time their number doubles.
@@ -21,66 +22,65 @@ from jaxtyping import Array, Float
 
 
 Nodes = Float[Array, " nodes"]
-SLOPE_PER_CHUNK = 2.0  # how far a log-ratio of neighbours may move within a chunk
+LOG_RANGE = 500.0  # a chunk's solution may span e^500; e^700 is where floating point ends
 
 
-def chunk_sizes(times: int, step: float, steepness: float) -> tuple[int, ...]:
-    """Numbers of output steps to a chunk, powers of two that double: the ratios of neighbours settle as time passes.
+def chunk_sizes(times: int, log_range: float) -> tuple[int, ...]:
+    """Numbers of output steps to a chunk: one chunk where `ln u` cannot span too much, else chunks that double.
 
-    `steepness` bounds the rate at which the log-ratio of two neighbours can move, per unit of time.
+    The ratios of neighbours settle as time passes, so later chunks may be longer. Two shapes only, so that a change of
+    the numbers compiles at most once more.
     """
-    first = SLOPE_PER_CHUNK / steepness / step if steepness > 0 else math.inf
-    size = 1 if first < 2 else min(1 << int(math.log2(first)), 1 << int(math.log2(times)))
-    sizes: list[int] = []
-    while (left := times - sum(sizes)) > 0:
-        if len(sizes) > 1:
-            size *= 2
-        while size > left:
-            size //= 2
-        sizes.append(size)
+    if log_range < LOG_RANGE or times < 2:
+        return (times,)
+    sizes, left = [1], times - 1
+    while left > 0:
+        sizes.append(min(sum(sizes), left))
+        left -= sizes[-1]
     return tuple(sizes)
 
 
-def log_path(diagonal: Nodes, down: Any, up: Any, log_start: Nodes, step: Any, chunks: tuple[int, ...]) -> Array:
+def log_path(
+    diagonal: Nodes, down: Any, up: Any, log_start: Nodes, step: Any, chunks: tuple[int, ...], slope: Any
+) -> Array:
     """`log u` at `tau = 0, step, 2 step, ...`, shape (1 + sum(chunks), nodes).
 
-    du_i/dtau = diagonal_i u_i + down u_{i-1} + up u_{i+1},  u(0) = exp(log_start).
+    du_i/dtau = diagonal_i u_i + down u_{i-1} + up u_{i+1},  u(0) = exp(log_start). `slope` bounds how far the log-ratio
+    of two neighbours may move.
     """
     parts = [log_start[None]]
     for size in chunks:
         start = parts[-1][-1]
         rise = jnp.diff(start)
-        matrix = (
-            jnp.diag(diagonal) + jnp.diag(up * jnp.exp(rise), 1) + jnp.diag(down * jnp.exp(-rise), -1)
-        )
-        growth, log_growth = _outputs(matrix, step, size)
-        parts.append(start + log_growth[:, None] + jnp.log(growth))
+        matrix = jnp.diag(diagonal) + jnp.diag(up * jnp.exp(rise), 1) + jnp.diag(down * jnp.exp(-rise), -1)
+        growth, log_growth = _outputs(matrix, step, size, slope)
+        parts.append(start[None] + log_growth[:, None] + jnp.log(growth))
     return jnp.concatenate(parts)
 
 
-def _outputs(matrix: Array, step: Any, size: int) -> tuple[Array, Array]:
+def _outputs(matrix: Array, step: Any, size: int, slope: Any) -> tuple[Array, Array]:
     """`exp(j step matrix) 1` for j = 1..size as (size, nodes) rows and their common log factors (size,)."""
-    power, log_power = exponential(matrix, step)
+    power, log_power = exponential(matrix, step, slope)
     block, log_block = jnp.sum(power, axis=1)[None], log_power[None]
-    while block.shape[0] < size:
-        further = block @ power.T
-        block = jnp.concatenate([block, further])
-        log_block = jnp.concatenate([log_block, log_block + log_power])
-        if block.shape[0] < size:
+    while (done := block.shape[0]) < size:
+        fresh = min(done, size - done)
+        block = jnp.concatenate([block, block[:fresh] @ power.T])
+        log_block = jnp.concatenate([log_block, log_block[:fresh] + log_power])
+        if done + fresh < size:
             power, log_power = _square((power, log_power))
     return block, log_block
 
 
-def exponential(matrix: Array, step: Any) -> tuple[Array, Array]:
+def exponential(matrix: Array, step: Any, slope: Any) -> tuple[Array, Array]:
     """`exp(step matrix)` as a non-negative matrix of largest entry one and the logarithm of its factor."""
     shift = jnp.min(jnp.diagonal(matrix))
     positive = (matrix - shift * jnp.eye(matrix.shape[0])) * step
-    # The ratios that the chunk's basis removed may come back within it, and count towards the norm as well.
-    norm = jnp.max(jnp.sum(positive, axis=1)) * math.exp(SLOPE_PER_CHUNK)
-    squarings = jnp.ceil(jnp.log2(jnp.maximum(norm, 1.0))).astype(jnp.int32)
-    small = _taylor(positive * 0.5**squarings)
-    start = _rescale(small, shift * step * 0.5**squarings)
-    return lax.fori_loop(0, squarings, lambda _, state: _square(state), start)
+    # Neighbours' ratios that the basis removed may come back as time passes, and count towards the norm as well.
+    norm = jnp.max(jnp.sum(positive, axis=1)) * jnp.exp(slope)
+    squarings = jnp.ceil(jnp.log2(jnp.maximum(norm, 1.0)))
+    shrunk = jnp.exp2(-squarings)
+    start = _rescale(_taylor(positive * shrunk), shift * step * shrunk)
+    return lax.fori_loop(0, squarings.astype(jnp.int32), lambda _, state: _square(state), start)
 
 
 def _taylor(a: Array) -> Array:

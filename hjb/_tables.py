@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..models.problem import Problem
 from ._equation import Equation, Grid
@@ -20,35 +21,32 @@ class Tables(NamedTuple):
     mean: Any  # h, (times, nodes)
     bid: Any  # distances, (times, nodes); nan where no payment makes a fill worth it
     ask: Any
-    idle: Any  # w, (times, nodes): share of the time to go spent where a permitted side is not quoted
     residual: Any  # the largest defect left by the nonlinear solve, relative
     error: Any  # estimated absolute error of `value`, (times, nodes); nan without an estimate
     quote_error: Any  # estimated absolute error of the distances
     iterations: Any
 
 
-def clock(steps: int) -> Any:
+def clock(steps: int) -> np.ndarray:
     """Times to go, as shares of the horizon: `(j/steps)^2` for j = 0..steps.
 
     Quotes and values change fastest just before the horizon, whatever the horizon; the square law resolves that and
     keeps the grid a smooth image of an even one, so that halving it stays a refinement that can be extrapolated.
     """
-    return jnp.linspace(0.0, 1.0, steps + 1) ** 2
+    return np.linspace(0.0, 1.0, steps + 1) ** 2
 
 
 def tabulate(equation: Equation, u: Any, residual: Any, iterations: Any) -> Tables:
-    """Tables from `u` of shape (times, 3, nodes) at evenly spaced times to go."""
+    """Tables from `u` of shape (times, 2, nodes) at evenly spaced times to go."""
     tau = equation.problem.horizon * clock(u.shape[0] - 1)
 
     def distances(t: Any, rows: Any) -> Any:
-        bid, ask = (equation.side(t, rows, channel) for channel in equation.problem.channels(t))
-        return bid.distance, ask.distance
+        moment = equation.at(t)
+        return moment.side(rows, 0).distance, moment.side(rows, 1).distance
 
     bid, ask = jax.vmap(distances)(tau, u)
     unknown = jnp.full_like(u[:, 0], jnp.nan)
-    return Tables(
-        tau, equation.nodes, u[:, 0], u[:, 1], bid, ask, u[:, 2], residual, unknown, unknown, iterations
-    )
+    return Tables(tau, equation.nodes, u[:, 0], u[:, 1], bid, ask, residual, unknown, unknown, iterations)
 
 
 def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:
@@ -62,7 +60,7 @@ def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:
         return levels[0]
     fine, mid, rough = levels
     stride = 2 if problem.moves else 1
-    rows = [jnp.stack([t.value, t.mean, t.idle], axis=1) for t in levels]
+    rows = [jnp.stack([t.value, t.mean], axis=1) for t in levels]
     first = (rows[0][::2, :, ::stride] - rows[1]) / 3  # on the middle grid
     second = (rows[1][::2, :, ::stride] - rows[2]) / 3  # on the rough grid
     u = rows[0] + _prolong(first, stride)

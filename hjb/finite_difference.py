@@ -75,7 +75,7 @@ class FiniteDifference(eqx.Module):
     def solve_batch(self, problems: list[Problem], stacked: Problem) -> Solution:
         """Solve problems that share their shape; `stacked` has them along the leading axis of every leaf."""
         grid = max((self.grid(problem) for problem in problems), key=lambda grid: grid.half)
-        tables = eqx.filter_vmap(lambda problem: _solve(problem, self, grid, True))(stacked)
+        tables = eqx.filter_vmap(lambda problem: _solve(problem, self, grid, False))(stacked)
         return Solution(problems[0], self, tables, power=2)
 
 
@@ -124,15 +124,15 @@ def _advance(
     """One step to `tau`: `u - g F(u) = u_old + (dt - g) F_old` with `g = implicit dt`."""
     g = implicit * dt
     known = old.u + (dt - g) * old.rate
-    down, up = equation.stencil()
+    moment = equation.at(tau)
 
     def correct(state: Any) -> Any:
         u, _, n = state
-        now = equation(tau, u)
+        now = moment(u)
         gap = known + g * now.rate - u
-        scale = jnp.maximum(jnp.max(jnp.abs(u[:2])), jnp.finfo(u.dtype).tiny)
-        residual = jnp.max(jnp.abs(gap[:2])) / scale  # before the correction, so an upper bound
-        return u + _approximate_inverse(equation, g, now, down, up, gap), residual, n + 1
+        scale = jnp.maximum(jnp.max(jnp.abs(u)), jnp.finfo(u.dtype).tiny)
+        residual = jnp.max(jnp.abs(gap)) / scale  # before the correction, so an upper bound
+        return u + _approximate_inverse(equation, g, now, gap), residual, n + 1
 
     guess = old.u + dt * (old.rate + 0.5 * dt * old.trend)
     state = (guess, jnp.full((), jnp.inf), jnp.zeros((), int))
@@ -145,7 +145,7 @@ def _advance(
     return _Step(u, rate, (rate - old.rate) / dt, residual, n)
 
 
-def _approximate_inverse(equation: Equation, g: Any, now: Evaluation, down: Any, up: Any, gap: Any) -> Any:
+def _approximate_inverse(equation: Equation, g: Any, now: Evaluation, gap: Any) -> Any:
     """`[(1 - g J_fills)(1 - g J_transport)]^{-1} gap`; fills couple nodes a lot apart, so they split by residue."""
     per_lot, n = equation.grid.per_lot, equation.grid.count
     pad = -n % per_lot
@@ -159,6 +159,20 @@ def _approximate_inverse(equation: Equation, g: Any, now: Evaluation, down: Any,
         by_residue(-ask, 0.0), by_residue(1 + bid + ask, 1.0), by_residue(-bid, 0.0), by_residue(gap, 0.0)
     )
     x = jnp.swapaxes(x, -1, -2).reshape(*gap.shape[:-1], -1)[..., :n]
+    x = _decouple(g * (now.bid.coupling + now.ask.coupling), bid + ask, x)
     if not equation.problem.moves:
         return x
+    down, up = equation.stencil
     return tridiagonal_solve(-g * down, 1 + g * (down + up), -g * up, x)
+
+
+def _decouple(coupling: Any, rate: Any, x: Any) -> Any:
+    """Undo, node by node, what the fills of a node couple between `theta` and `h` beyond their common rate.
+
+    Under the equilibrium objective the two equations feed each other; far out, where the dealer pays to reduce, that
+    feedback is stronger than the diagonal, and an iteration that ignores it diverges.
+    """
+    own = 1 / (1 + rate)
+    a, b = 1 + (coupling[0, 0] - rate) * own, coupling[0, 1] * own
+    c, d = coupling[1, 0] * own, 1 + (coupling[1, 1] - rate) * own
+    return jnp.stack([d * x[0] - b * x[1], a * x[1] - c * x[0]]) / (a * d - b * c)

@@ -66,7 +66,7 @@ class Lattice(eqx.Module):
         """Solve problems that share their shape; `stacked` has them along the leading axis of every leaf."""
         grid = self._grid(problems[0])
         if self.exact and linearises(problems[0]):
-            sizes = min((self._chunks(problem, grid) for problem in problems), key=lambda chunks: chunks[0])
+            sizes = max((self._chunks(problem, grid) for problem in problems), key=len)
             tables = eqx.filter_vmap(lambda p: _solve_linear(p, grid, sizes))(stacked)
             return Solution(problems[0], self, tables, power=1)
         return Solution(problems[0], self, _integrate_many(stacked, grid, self, clock(self.times)), power=2)
@@ -88,9 +88,9 @@ class Lattice(eqx.Module):
 
     def _chunks(self, problem: Problem, grid: Grid) -> tuple[int, ...]:
         if is_traced(problem):
-            return chunk_sizes(self.times, 1.0, 0.0)  # how steep it gets is unknown while tracing
-        diagonal, *_ = _linear_system(problem, grid)
-        return chunk_sizes(self.times, float(problem.horizon) / self.times, float(np.max(np.abs(np.diff(diagonal)))))
+            return (self.times,)  # how far `ln u` spans is unknown while tracing; too far shows as not finite
+        slope = float(_steepest(*_linear_system(problem, grid)[:3], problem.horizon))
+        return chunk_sizes(self.times, slope * grid.half)
 
     def _integrate(self, problem: Problem, grid: Grid, shares: Any) -> Tables:
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], problem)
@@ -123,13 +123,25 @@ def _linear_system(problem: Problem, grid: Grid) -> tuple[Any, Any, Any, Any, An
     return kappa * (problem.income(zero, q) - cost), *weights, kappa, xi
 
 
+def _steepest(diagonal: Any, up: Any, down: Any, horizon: Any) -> Any:
+    """A bound on the log-ratio of neighbours that the equation can build up.
+
+    It grows no faster than neighbouring diagonals drive it apart, and settles where trading balances the diagonal:
+    `diagonal + up e^s + down e^-s` the same everywhere.
+    """
+    depth = jnp.max(diagonal) - jnp.min(diagonal) + up + down
+    settled = jnp.maximum(jnp.log1p(depth / up), jnp.log1p(depth / down))
+    return jnp.minimum(horizon * jnp.max(jnp.abs(jnp.diff(diagonal))), settled)
+
+
 @eqx.filter_jit
 def _solve_linear(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tables:
     diagonal, up, down, kappa, xi = _linear_system(problem, grid)
     q = grid.nodes(problem.size)
     times = sum(chunks)
     log_start = -kappa * problem.objective.terminal_cost(problem.lots(q))
-    theta = log_path(diagonal, down, up, log_start, problem.horizon / times, chunks) / kappa
+    slope = _steepest(diagonal, up, down, problem.horizon)
+    theta = log_path(diagonal, down, up, log_start, problem.horizon / times, chunks, slope) / kappa
     bid, ask = problem.channels(jnp.zeros_like(problem.horizon))
     edge = jnp.full((times + 1, 1), jnp.nan)
     rise = jnp.diff(theta, axis=1)
@@ -146,7 +158,6 @@ def _solve_linear(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tabl
         mean=jnp.full_like(theta, jnp.nan),
         bid=jnp.concatenate([distance(bid, rise), edge], axis=1),
         ask=jnp.concatenate([edge, distance(ask, -rise)], axis=1),
-        idle=jnp.zeros_like(theta),
         residual=jnp.zeros(()),
         error=jnp.broadcast_to(rounding / kappa, theta.shape),
         quote_error=jnp.broadcast_to(rounding / kappa / bid.notional, theta.shape),
@@ -188,7 +199,7 @@ def _integrate_many(stacked: Problem, grid: Grid, method: Lattice, shares: Any) 
 
     solved = integrate(method.tolerance, diffrax.SaveAt(ts=shares))
     looser = integrate(32 * method.tolerance, diffrax.SaveAt(t1=True))
-    u = jnp.moveaxis(solved.ys, -1, 0)  # (batch, times, 3, nodes)
+    u = jnp.moveaxis(solved.ys, -1, 0)  # (batch, times, 2, nodes)
     gap = jnp.abs(u[:, -1] - jnp.moveaxis(looser.ys[-1], -1, 0))
     failed = jnp.where(solved.result == diffrax.RESULTS.successful, 0.0, jnp.inf)
 
@@ -196,17 +207,23 @@ def _integrate_many(stacked: Problem, grid: Grid, method: Lattice, shares: Any) 
         equation = Equation(problem, grid)
 
         def quotes(tau: Any, now: Any) -> Any:
-            sides = [equation.side(tau, now, channel) for channel in problem.channels(tau)]
-            return [
-                jnp.where(equation.permitted(s) > 0, side.distance, jnp.nan) for s, side in zip((1, -1), sides)
-            ]
+            moment = equation.at(tau)
+            return [jnp.where(equation.permitted[i] > 0, moment.side(now, i).distance, jnp.nan) for i in (0, 1)]
 
         tau = shares * problem.horizon
         bid, ask = jax.vmap(quotes)(tau, rows)
         error = jnp.broadcast_to(gap[0] / 8, rows[:, 0].shape)
         quote_error = jnp.broadcast_to(jnp.max(gap[0]) / 4 / problem.channels(tau[-1])[0].notional, error.shape)
         return Tables(
-            tau, equation.nodes, rows[:, 0], rows[:, 1], bid, ask, rows[:, 2], failed, error, quote_error,
+            tau,
+            equation.nodes,
+            rows[:, 0],
+            rows[:, 1],
+            bid,
+            ask,
+            failed,
+            error,
+            quote_error,
             solved.stats["num_steps"],
         )
 

@@ -62,7 +62,7 @@ class Solution:
         """The optimal quotes as a callable pytree `policy(t, state) -> Quotes`."""
         if self.formula is not None:
             return self.formula
-        table = _host(jnp.stack([self.tables.bid, self.tables.ask], axis=-1), self.tables.bid)
+        table = _stack(self.tables.bid, self.tables.ask)
         return TabulatedPolicy(self.problem, table, self.tables.y[1] - self.tables.y[0], self.power)
 
     def quotes(self, t: Any = 0.0, **state: Any) -> Quotes:
@@ -118,12 +118,12 @@ class Solution:
     def result(self) -> Result:
         """Computed from the tables: nothing can be declared converged."""
         tables = self.tables
+        if self.stats.get("idle_share", 0.0) > IDLE_TOLERANCE:  # first: it makes the others happen
+            return Result.ILL_POSED
         if not np.all(np.isfinite(tables.value)):
             return Result.NOT_FINITE
         if not float(tables.residual) <= getattr(self.method, "tolerance", np.inf):
             return Result.RESIDUAL
-        if float(tables.idle[-1, tables.y.shape[0] // 2]) > IDLE_TOLERANCE:
-            return Result.ILL_POSED
         return Result.CONVERGED
 
     @property
@@ -159,8 +159,8 @@ def _interpolate(problem: Problem, table: Any, nodes: Any, power: Any, t: Any, s
     return problem.worth(tau, **state) + cubic(jnp.asarray(table), row, column)
 
 
-def _host(array: Any, like: Any) -> Any:
-    return np.asarray(array) if isinstance(like, np.ndarray) else array
+def _stack(bid: Any, ask: Any) -> Any:
+    return (jnp if is_traced(bid, ask) else np).stack([bid, ask], axis=-1)
 
 
 def _save(solution: Solution, path: Path) -> Path:
@@ -173,7 +173,6 @@ def _save(solution: Solution, path: Path) -> Path:
         "mean": (solution.mean, units["money"], "expected wealth above the marked book, at the horizon"),
         "bid": (tables.bid, units["distance"], "distance of the bid below the reference price"),
         "ask": (tables.ask, units["distance"], "distance of the ask above the reference price"),
-        "idle": (tables.idle, "1", "share of the time to go spent where a permitted side is not worth quoting"),
         "error": (tables.error, units["money"], "estimated absolute error of value"),
         "quote_error": (tables.quote_error, units["distance"], "estimated absolute error of the distances"),
     }
@@ -230,7 +229,7 @@ def _load(path: Path) -> Solution:
         y=data[problem.names[0]].values,
         residual=float(data.attrs["residual"]),
         iterations=stats.pop("iterations"),
-        **{name: data[name].values for name in ("value", "mean", "bid", "ask", "idle", "error", "quote_error")},
+        **{name: data[name].values for name in ("value", "mean", "bid", "ask", "error", "quote_error")},
     )
     formula = method.formula(problem) if data.attrs["formula"] else None
     return Solution(problem, method, tables, int(data.attrs["power"]), stats, formula)

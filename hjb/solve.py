@@ -17,6 +17,8 @@ from ..models.objectives import PreCommitment
 from ..models.printed import PrintedDealer
 from ..models.problem import Dealer, Problem
 from ..models.stock_cash import StockCashDealer
+from ._occupancy import idle_share
+from ._tables import Tables
 from .closed_form import ClosedForm
 from .finite_difference import FiniteDifference
 from .lattice import Lattice
@@ -25,7 +27,7 @@ from .solution import NotConverged, Solution
 METHODS = {method.__name__: method for method in (ClosedForm, FiniteDifference, Lattice)}
 
 
-def solve(problem: Problem, method: Any = None) -> Solution:
+def solve(problem: Dealer, method: Any = None) -> Solution:
     """Solve a dealer's problem; `solution.method` says by which method.
 
     Without `method`: `FiniteDifference` where the stock moves by itself, `Lattice` for an inventory in lots with a
@@ -53,14 +55,11 @@ def solve(problem: Problem, method: Any = None) -> Solution:
     with jax.enable_x64(True):
         solution = method.solution(problem)
         tables = jax.tree.map(np.asarray, jax.block_until_ready(solution.tables))
-    stats = {"method": type(method).__name__, "seconds": time.perf_counter() - started, **solution.stats}
-    solution = Solution(problem, method, tables, solution.power, stats, solution.formula)
-    if not solution.converged:
-        warnings.warn(f"{solution!r}", NotConverged, stacklevel=2)
-    return solution
+    seconds = time.perf_counter() - started
+    return _finished(problem, method, tables, solution.power, solution.stats, seconds, solution.formula)
 
 
-def solve_many(problems: Sequence[Problem], method: Any = None) -> list[Solution]:
+def solve_many(problems: Sequence[Dealer], method: Any = None) -> list[Solution]:
     """Solve problems of one kind that differ in parameters only, all in one batched call; results in their order.
 
     Raises `ValueError` where they differ in more than numbers, such as the demand's class or the limit in lots.
@@ -81,12 +80,25 @@ def solve_many(problems: Sequence[Problem], method: Any = None) -> list[Solution
     with jax.enable_x64(True):
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *problems)
         batch = method.solve_batch(problems, stacked)
-    share = (time.perf_counter() - started) / len(problems)
-    stats = {"method": type(method).__name__, "seconds": share}
+        arrays = jax.tree.map(np.asarray, jax.block_until_ready(batch.tables))
+    seconds = (time.perf_counter() - started) / len(problems)
     return [
-        Solution(problem, method, jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), batch.tables), batch.power, stats)
+        _finished(problem, method, jax.tree.map(lambda leaf, i=i: leaf[i], arrays), batch.power, batch.stats, seconds)
         for i, problem in enumerate(problems)
     ]
+
+
+def _finished(
+    problem: Any, method: Any, tables: Tables, power: int, stats: dict[str, Any], seconds: float, formula: Any = None
+) -> Solution:
+    """The solution with its evidence; warns where it cannot be trusted."""
+    stats = {"method": type(method).__name__, "seconds": seconds, **stats}
+    if isinstance(problem, Problem):
+        stats["idle_share"] = idle_share(problem, tables)
+    solution = Solution(problem, method, tables, power, stats, formula)
+    if not solution.converged:
+        warnings.warn(f"{solution!r}", NotConverged, stacklevel=3)
+    return solution
 
 
 def default_method(problem: Any) -> Any:

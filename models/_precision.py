@@ -56,7 +56,11 @@ def check(name: str, value: Any, *, above: float | None = None, least: float | N
 
 
 def _as_float64(leaf: Any) -> Any:
-    return np.asarray(leaf, dtype=np.float64) if isinstance(leaf, (int, float, np.ndarray, np.generic, jax.Array)) and not isinstance(leaf, bool) else leaf
+    return (
+        np.asarray(leaf, dtype=np.float64)
+        if isinstance(leaf, (int, float, np.ndarray, np.generic, jax.Array)) and not isinstance(leaf, bool)
+        else leaf
+    )
 
 
 def in_float64(function: _F) -> _F:

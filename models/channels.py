@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import equinox as eqx
-from jaxtyping import Array, Float
 
 from .demand import Demand
 
@@ -37,10 +36,10 @@ class Channel(eqx.Module):
 
     side: int = eqx.field(static=True)
     demand: Demand
-    size: Float[Array, ""]
-    notional: Float[Array, ""]
-    cost: Float[Array, ""]
+    size: Any
+    notional: Any
+    cost: Any
 
-    def income(self, distance: Float[Array, "*states"]) -> Float[Array, "*states"]:
+    def income(self, distance: Any) -> Any:
         """What a fill at `distance` earns on the spot, `z = m (x - cost)`, in money at the horizon."""
         return self.notional * (distance - self.cost)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 
-from ._precision import check, parameter
+from ._precision import check, in_float64, parameter
 from .channels import Channel
 from .demand import Demand, Exponential
 from .objectives import ExponentialUtility, Objective
@@ -101,6 +101,7 @@ class InventoryDealer(Problem):
             Channel(-1, self.ask_demand, self.size, self.lot, self.adverse_selection),
         )
 
+    @in_float64
     def worth(self, tau: Any, inventory: Any = 0.0) -> Any:
         return jnp.zeros_like(inventory)
 

@@ -96,7 +96,9 @@ class _RiskAverse(Objective):
     @property
     def no_quote_below(self) -> Any:
         """`-1/(2 lambda)`: no payment can make up for the variance that the trade itself adds."""
-        return jnp.where(self.risk_aversion > 0, -0.5 / jnp.where(self.risk_aversion > 0, self.risk_aversion, 1.0), -jnp.inf)
+        return jnp.where(
+            self.risk_aversion > 0, -0.5 / jnp.where(self.risk_aversion > 0, self.risk_aversion, 1.0), -jnp.inf
+        )
 
     def _smaller_root(self, ratio: Any, c: Any) -> Any:
         """The smaller root `y` of `(lambda/2) y^2 - (1 + lambda r) y + (r - c) = 0`, i.e. `U/U' = r`."""

@@ -72,6 +72,7 @@ class PrintedDealer(Dealer):
     def limit(self) -> Any:
         return jnp.inf
 
+    @in_float64
     def worth(self, tau: Any, stock: Any = 0.0, cash: Any = 0.0) -> Any:
         return jnp.exp(self.rate * tau) * (stock + cash)
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ._precision import check
 from ._stated import Stated
@@ -169,4 +170,8 @@ def as_state(problem: Dealer, state: Mapping[str, Any]) -> State:
         raise TypeError(
             f"{type(problem).__name__} has no state {unknown[0]!r}; its state is {', '.join(problem.names)}"
         )
-    return State({name: state.get(name, jnp.zeros(())) for name in problem.names})
+    return State({name: _as_array(state.get(name, 0.0)) for name in problem.names})
+
+
+def _as_array(value: Any) -> Any:
+    return value if isinstance(value, jax.Array) else np.asarray(value, dtype=np.float64)

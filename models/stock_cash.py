@@ -15,7 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ._precision import check, parameter
+from ._precision import check, in_float64, parameter
 from .channels import Channel
 from .demand import Demand
 from .objectives import ExponentialUtility, Objective
@@ -117,9 +117,11 @@ class StockCashDealer(Problem):
             Channel(-1, self.ask_demand, self.lot, notional, free),
         )
 
+    @in_float64
     def worth(self, tau: Any, stock: Any = 0.0, cash: Any = 0.0) -> Any:
         return self.accrual(tau) * (stock + cash)
 
+    @in_float64
     def without_fills(self, tau: Any) -> tuple[Any, Any]:
         """Slope `s` and curvature `c` of the exact solution without fills: `h = s S`, `theta = s S - c S^2`.
 
