@@ -20,7 +20,6 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-
 Nodes = Float[Array, " nodes"]
 LOG_RANGE = 500.0  # a chunk's solution may span e^500; e^700 is where floating point ends
 

@@ -49,15 +49,12 @@ def idle_share(problem: Problem, tables: Tables) -> float:
     for before, now in zip(range(0, tables.tau.size - every, every), range(every, tables.tau.size, every), strict=True):
         bid = rates(problem.bid_demand, tables.bid[now], permitted[0])
         ask = rates(problem.ask_demand, tables.ask[now], permitted[1])
-        generator = (
-            sparse.diags(
-                [up[:-1], bid[:-per_lot], down[1:], ask[per_lot:], -(up + down + bid + ask)],
-                [1, per_lot, -1, -per_lot, 0],
-            )
-            if per_lot > 1
-            else sparse.diags([bid[:-1], ask[1:], -(bid + ask)], [1, -1, 0])
+        leave = sparse.diags_array(-(up + down + bid + ask))
+        generator = leave + sum(
+            sparse.diags_array(row[max(0, -offset) : nodes - max(0, offset)], offsets=offset)
+            for offset, row in ((-1, down), (1, up), (-per_lot, ask), (per_lot, bid))
         )
         dt = tables.tau[now] - tables.tau[before]
         idle = 0.5 * (unquoted[0][now] + unquoted[1][now]) / float(problem.horizon)
-        w = splu(sparse.csc_matrix(sparse.eye(nodes) - dt * generator)).solve(w + dt * idle)
+        w = splu(sparse.csc_array(sparse.eye_array(nodes) - dt * generator)).solve(w + dt * idle)
     return float(w[nodes // 2])

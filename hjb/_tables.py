@@ -58,7 +58,7 @@ def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:
     """
     if len(levels) == 1:
         return levels[0]
-    fine, mid, rough = levels
+    fine, mid, _ = levels
     stride = 2 if problem.moves else 1
     rows = [jnp.stack([t.value, t.mean], axis=1) for t in levels]
     first = (rows[0][::2, :, ::stride] - rows[1]) / 3  # on the middle grid

@@ -1,9 +1,9 @@
 """Answers in closed form: exact where the equation allows it, approximate where a paper gives a formula.
 
-| problem            | quotes                                                                    | exact? |
-| AvellanedaStoikov  | the paper's: reservation price and spread (2008, equations 3.17, 3.18)    | first order in inventory |
-| InventoryDealer    | long horizon, no limit (Gueant, Lehalle, Fernandez-Tapia 2013, eq. 4.6)   | asymptotic |
-| PrintedDealer      | the printed maximum, static in time; `m` by quadrature                    | to the error estimated |
+| problem           | quotes                                                                  | how good       |
+| AvellanedaStoikov | the paper's reservation price and spread (2008, equations 3.17, 3.18)   | first order    |
+| InventoryDealer   | long horizon, no limit (Gueant, Lehalle, Fernandez-Tapia 2013, eq. 4.6) | asymptotic     |
+| PrintedDealer     | the printed maximum, static in time; `m` by quadrature                  | error estimate |
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .solution import Solution
 
 
 class AvellanedaStoikovQuotes(Policy):
-    """`bid = q gamma sigma^2 tau + s/2`, `ask = -q gamma sigma^2 tau + s/2`, `s = gamma sigma^2 tau + (2/gamma) ln(1 + gamma/k)`."""
+    """`bid, ask = s/2 +- q gamma sigma^2 tau` with the spread `s = gamma sigma^2 tau + (2/gamma) ln(1 + gamma/k)`."""
 
     def distances(self, tau: Any, y: Any) -> tuple[Any, Any]:
         gamma = self.problem.objective.risk_aversion
@@ -65,9 +65,9 @@ class ClosedForm(eqx.Module):
             return None  # static in time, so its table is exact in time
         if not isinstance(problem, InventoryDealer) or not linearises(problem):
             raise ValueError(
-                f"ClosedForm has no formula for {type(problem).__name__} with these demands and this objective; it takes "
-                "AvellanedaStoikov, PrintedDealer, or InventoryDealer with one exponential decay and ExponentialUtility "
-                "or RunningPenalty: take Lattice() or FiniteDifference()"
+                f"ClosedForm has no formula for {type(problem).__name__} with these demands and this objective; it "
+                "takes AvellanedaStoikov, PrintedDealer, or InventoryDealer with one exponential decay and "
+                "ExponentialUtility or RunningPenalty: take Lattice() or FiniteDifference()"
             )
         first, slope, _ = _asymptotics(problem)
         return AsymptoticQuotes(problem, first, slope)
@@ -113,7 +113,7 @@ def _asymptotics(problem: Any) -> tuple[Any, Any, Any]:
     """Bid and ask at zero inventory, their slope per lot, and the value's leading terms `(growth, bend, centre)`.
 
     With `cost = c q^2`: `alpha = kappa c`, `eta = sqrt(C_bid C_ask)`; far from the horizon and the limits
-    `ln u = growth tau - 1/2 sqrt(alpha/eta) (q - centre)^2 - (q/2) ln(C_bid/C_ask)`, the ground state of a harmonic oscillator.
+    `ln u = growth tau - 1/2 sqrt(alpha/eta) (q - centre)^2 - (q/2) ln(C_bid/C_ask)`: the ground state of an oscillator.
     """
     q = jnp.arange(-1.0, 2.0)
     diagonal, up, down, kappa, xi = _linear_system(problem, Grid(1, 1))
@@ -139,7 +139,7 @@ def _asymptotic_value(problem: Any, tau: Any, q: Any) -> Any:
 
 @eqx.filter_jit
 def _printed_tables(problem: PrintedDealer, times: int, half: int = 200) -> Tables:
-    """Static quotes, and `m(tau, S) = int_0^tau E[M(S_u)] du` by the trapezoidal rule in `ln S` and Simpson's in `sqrt(u)`.
+    """Static quotes, and `m(tau, S) = int_0^tau E[M(S_u)] du`: trapezoidal rule in `ln S`, Simpson's in `sqrt(u)`.
 
     `M` has kinks where the best bid reaches the edge of the admissible set, so many plain points beat few clever ones.
     The error is estimated by leaving out every other point in both directions.

@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -109,7 +108,8 @@ def _march(equation: Equation, steps: int, method: FiniteDifference, traced: boo
     first = _Step(start, equation(jnp.zeros(()), start).rate, 0 * start, jnp.zeros(()), jnp.zeros((), int))
 
     def step(carry: _Step, x: Any) -> tuple[_Step, _Step]:
-        new = _advance(equation, carry, *x, method, traced)
+        tau, dt, implicit = x
+        new = _advance(equation, carry, tau, dt, implicit, method, traced)
         return new, new
 
     _, path = lax.scan(step, first, (ends, lengths, implicit))

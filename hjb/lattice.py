@@ -116,11 +116,13 @@ def _linear_system(problem: Problem, grid: Grid) -> tuple[Any, Any, Any, Any, An
     q = grid.nodes(problem.size)
     zero = jnp.zeros_like(problem.horizon)
     bid, ask = problem.channels(zero)
+    assert isinstance(bid.demand, Exponential)
+    assert isinstance(ask.demand, Exponential)
     kappa = bid.demand.decay / bid.notional
     cost = objective.running_cost(problem.exposure(zero, q), 0 * q, problem.lots(q))
     damping = (kappa + xi) * log1p_over(1 / kappa, xi)  # (1 + kappa/xi) ln(1 + xi/kappa), and 1 at xi = 0
-    weights = [c.demand.scale * jnp.exp(-c.demand.decay * c.cost - damping) for c in (bid, ask)]
-    return kappa * (problem.income(zero, q) - cost), *weights, kappa, xi
+    reach = jnp.exp(-bid.demand.decay * bid.cost - damping)
+    return kappa * (problem.income(zero, q) - cost), bid.demand.scale * reach, ask.demand.scale * reach, kappa, xi
 
 
 def _steepest(diagonal: Any, up: Any, down: Any, horizon: Any) -> Any:
@@ -167,7 +169,7 @@ def _solve_linear(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tabl
 
 @eqx.filter_jit
 def _integrate_many(stacked: Problem, grid: Grid, method: Lattice, shares: Any) -> Tables:
-    """One adaptive integration for a batch, the batch axis last: all share their steps, none waits in a loop of its own.
+    """One adaptive integration for a batch, the batch axis last: all share their steps, none waits for another.
 
     Time is counted in shares of the horizon, so that problems of different horizons fit together.
     """

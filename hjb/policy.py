@@ -9,16 +9,15 @@ import jax.numpy as jnp
 
 from ..models._precision import in_float64
 from ..models.channels import Quotes
-from ..models.problem import Problem
 
 
 class Policy(eqx.Module):
     """Quotes as a function of time and state, masked where a fill would cross the problem's limit."""
 
-    problem: Problem
+    problem: Any  # a Dealer
 
     def __call__(self, t: Any, state: Any) -> Quotes:
-        """Distances at time `t` (forward, from 0 to the horizon) in a named state or at a bare inventory; arrays broadcast."""
+        """Distances at time `t` (forward, 0 to the horizon) in a named state or at a bare inventory."""
         return self._quotes(t, state)
 
     @in_float64

@@ -50,7 +50,7 @@ class Solution:
     `error_estimate` is the estimated absolute error of `value` at time 0 without inventory (nan: not estimated).
     """
 
-    problem: Problem
+    problem: Any  # a Dealer
     method: Any
     tables: Tables
     power: int

@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def is_traced(*trees: Any) -> bool:
     """Whether any leaf is a JAX tracer, that is, whether we are inside `jit`, `grad` or `vmap`."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
 def parameter(value: Any) -> Any:
@@ -27,7 +28,7 @@ def parameter(value: Any) -> Any:
 
     One leaf type for Python floats, NumPy scalars and JAX arrays alike: nothing recompiles when the type changes.
     """
-    if isinstance(value, jax.core.Tracer) or (type(value) is object):  # JAX rebuilds trees with placeholder leaves
+    if isinstance(value, Tracer) or (type(value) is object):  # JAX rebuilds trees with placeholder leaves
         return value
     try:
         return np.asarray(value, dtype=np.float64)
@@ -56,11 +57,9 @@ def check(name: str, value: Any, *, above: float | None = None, least: float | N
 
 
 def _as_float64(leaf: Any) -> Any:
-    return (
-        np.asarray(leaf, dtype=np.float64)
-        if isinstance(leaf, (int, float, np.ndarray, np.generic, jax.Array)) and not isinstance(leaf, bool)
-        else leaf
-    )
+    if isinstance(leaf, bool) or not isinstance(leaf, (int, float, np.ndarray, np.generic, jax.Array)):
+        return leaf
+    return np.asarray(leaf, dtype=np.float64)
 
 
 def in_float64(function: _F) -> _F:

@@ -137,7 +137,8 @@ class AvellanedaStoikov(InventoryDealer):
 
     def arguments(self) -> dict[str, Any]:
         demand, objective = self.bid_demand, self.objective
-        assert isinstance(demand, Exponential) and isinstance(objective, ExponentialUtility)
+        assert isinstance(demand, Exponential)
+        assert isinstance(objective, ExponentialUtility)
         return {
             "volatility": self.volatility,
             "horizon": self.horizon,

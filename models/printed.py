@@ -87,7 +87,7 @@ class PrintedDealer(Dealer):
 
     @in_float64
     def maximum(self, stock: Any) -> tuple[Any, Any, Any]:
-        """`M(S)` in money per year and the maximising distances `(bid, ask)` in price units, within the admissible set."""
+        """`M(S)`, money per year, and the maximising distances `(bid, ask)`, price units, within the admissible set."""
         flat = jnp.ravel(stock)
         found = jax.vmap(self._maximum)(flat)
         return tuple(jnp.reshape(x, jnp.shape(stock)) for x in found)  # type: ignore[return-value]
@@ -104,7 +104,7 @@ class PrintedDealer(Dealer):
         return self.bracket(stock, bid, ask), bid, ask
 
     def _best_ask(self, bid: Any) -> Any:
-        """The best ask distance for a bid distance: the bracket has one peak in `a`, so the bound `a >= 0` just clips."""
+        """The best ask distance for a bid distance: the bracket has one peak in `a`, so `a >= 0` just clips it."""
         objective = MeanVariance(self.risk_aversion)
         ask = self.ask_demand.best_response(lambda ratio: objective.income_at(ratio, bid, bid))
         return jnp.maximum(jnp.where(jnp.isfinite(ask), ask, 0.0), 0.0)

@@ -27,7 +27,7 @@ def _optional(value: Any) -> Any:
 
 
 class StockCashDealer(Problem):
-    """A dealer who holds a stock account `S` and a cash account `C`, both in money, and maximises `objective` of `S + C`.
+    """A dealer with a stock account `S` and a cash account `C`, both in money, who maximises `objective` of `S + C`.
 
     growth, volatility:      `r_s` per year and `sigma` per sqrt(year) of the reference price.
     rate:                    `r`, risk-free, per year.
@@ -126,7 +126,7 @@ class StockCashDealer(Problem):
         """Slope `s` and curvature `c` of the exact solution without fills: `h = s S`, `theta = s S - c S^2`.
 
         `s = e^{r_s tau} - e^{r tau}`; every objective's running cost is quadratic in `S`, so `c` collects it under
-        `E[S_u^2] = S^2 e^{(2 r_s + sigma^2)(u - t)}`. For MeanVariance `c = (lambda/2) e^{2 r_s tau} (e^{sigma^2 tau} - 1)`.
+        `E[S_u^2] = S^2 e^{(2 r_s + sigma^2)(u - t)}`. MeanVariance: `c = (lambda/2) e^{2 r_s tau} expm1(sigma^2 tau)`.
         """
         nodes, weights = np.polynomial.legendre.leggauss(24)
         s = 0.5 * tau * (jnp.asarray(nodes) + 1)  # time to go at which the cost falls due
