@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
@@ -32,29 +34,34 @@ def idle_share(problem: Problem, tables: Tables) -> float:
     sound = np.cumprod(np.all(np.isfinite(tables.value), axis=1)).astype(bool)
     tables = tables._replace(**{name: getattr(tables, name)[sound] for name in ("tau", "bid", "ask")})
     per_lot = round(float(problem.size) / float(tables.y[1] - tables.y[0]))
-    with jax.enable_x64(True):
-        equation = Equation(problem, Grid(per_lot, nodes // 2))
-        permitted = [np.asarray(p) for p in equation.permitted]
-        down, up = (np.asarray(s) for s in equation.stencil)
-    unquoted = [np.isnan(d) * p for d, p in zip((tables.bid, tables.ask), permitted, strict=True)]
-    if not any(np.any(u) for u in unquoted):
-        return 0.0
-
-    def rates(demand: Any, distance: Any, share: Any) -> Any:
-        quoted = np.isfinite(distance)
-        return np.where(quoted, share * demand.intensity(np.where(quoted, distance, 0.0)), 0.0)
-
     every = max(1, (tables.tau.size - 1) // _STEPS)
+    levels = slice(0, None, every)
+    with jax.enable_x64(True):
+        found = _rates(problem, Grid(per_lot, nodes // 2), tables.bid[levels], tables.ask[levels])
+    down, up, bids, asks, idle = jax.tree.map(np.asarray, found)
+    if not idle.any():
+        return 0.0
     w = np.zeros(nodes)
-    for before, now in zip(range(0, tables.tau.size - every, every), range(every, tables.tau.size, every), strict=True):
-        bid = rates(problem.bid_demand, tables.bid[now], permitted[0])
-        ask = rates(problem.ask_demand, tables.ask[now], permitted[1])
+    for step, bid, ask, waste in zip(np.diff(tables.tau[levels]), bids[1:], asks[1:], idle[1:], strict=True):
         leave = sparse.diags_array(-(up + down + bid + ask))
         generator = leave + sum(
             sparse.diags_array(row[max(0, -offset) : nodes - max(0, offset)], offsets=offset)
             for offset, row in ((-1, down), (1, up), (-per_lot, ask), (per_lot, bid))
         )
-        dt = tables.tau[now] - tables.tau[before]
-        idle = 0.5 * (unquoted[0][now] + unquoted[1][now]) / float(problem.horizon)
-        w = splu(sparse.csc_array(sparse.eye_array(nodes) - dt * generator)).solve(w + dt * idle)
+        w = splu(sparse.csc_array(sparse.eye_array(nodes) - step * generator)).solve(w + step * waste)
     return float(w[nodes // 2])
+
+
+@eqx.filter_jit
+def _rates(problem: Problem, grid: Grid, bid: Any, ask: Any) -> Any:
+    """Transport rates down and up, fill rates of the two sides, and idleness per unit of time, each (levels, nodes)."""
+    equation = Equation(problem, grid)
+
+    def side(demand: Any, distance: Any, permitted: Any) -> Any:
+        quoted = jnp.isfinite(distance)
+        rate = demand._intensity(jnp.where(quoted, distance, 0.0))
+        return jnp.where(quoted, permitted[None] * rate, 0.0), jnp.where(quoted, 0.0, permitted[None])
+
+    bid_rate, bid_idle = side(problem.bid_demand, bid, equation.permitted[0])
+    ask_rate, ask_idle = side(problem.ask_demand, ask, equation.permitted[1])
+    return *equation.stencil, bid_rate, ask_rate, 0.5 * (bid_idle + ask_idle) / problem.horizon

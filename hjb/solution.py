@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
@@ -149,7 +150,8 @@ class Solution:
 
 
 @in_float64
-def _interpolate(problem: Problem, table: Any, nodes: Any, power: Any, t: Any, state: Any) -> Any:
+@eqx.filter_jit
+def _interpolate(problem: Any, table: Any, nodes: Any, power: Any, t: Any, state: Any) -> Any:
     y = problem.coordinate(state)
     tau = jnp.clip(problem.horizon - t, 0.0, problem.horizon)
     tau, y = jnp.broadcast_arrays(tau, y)
