@@ -66,9 +66,8 @@ class Lattice(eqx.Module):
         """Solve problems that share their shape; `stacked` has them along the leading axis of every leaf."""
         grid = self._grid(problems[0])
         if self.exact and linearises(problems[0]):
-            sizes = max((self._chunks(problem, grid) for problem in problems), key=len)
-            tables = eqx.filter_vmap(lambda p: _solve_linear(p, grid, sizes))(stacked)
-            return Solution(problems[0], self, tables, power=1)
+            sizes = chunk_sizes(self.times, float(jnp.max(_log_ranges(stacked, grid))))
+            return Solution(problems[0], self, _solve_linear_each(stacked, grid, sizes), power=1)
         return Solution(problems[0], self, _integrate_many(stacked, grid, self, clock(self.times)), power=2)
 
     def mean(self, problem: Problem, tables: Tables) -> Any:
@@ -89,8 +88,7 @@ class Lattice(eqx.Module):
     def _chunks(self, problem: Problem, grid: Grid) -> tuple[int, ...]:
         if is_traced(problem):
             return (self.times,)  # how far `ln u` spans is unknown while tracing; too far shows as not finite
-        slope = float(_steepest(*_linear_system(problem, grid)[:3], problem.horizon))
-        return chunk_sizes(self.times, slope * grid.half)
+        return chunk_sizes(self.times, float(_log_range(problem, grid)))
 
     def _integrate(self, problem: Problem, grid: Grid, shares: Any) -> Tables:
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], problem)
@@ -125,6 +123,12 @@ def _linear_system(problem: Problem, grid: Grid) -> tuple[Any, Any, Any, Any, An
     return kappa * (problem.income(zero, q) - cost), bid.demand.scale * reach, ask.demand.scale * reach, kappa, xi
 
 
+@eqx.filter_jit
+def _solve_linear_each(stacked: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tables:
+    """One after the other in one program: a matrix product at a time is faster than many small ones side by side."""
+    return jax.lax.map(lambda problem: _solve_linear(problem, grid, chunks), stacked)
+
+
 def _steepest(diagonal: Any, up: Any, down: Any, horizon: Any) -> Any:
     """A bound on the log-ratio of neighbours that the equation can build up.
 
@@ -134,6 +138,18 @@ def _steepest(diagonal: Any, up: Any, down: Any, horizon: Any) -> Any:
     depth = jnp.max(diagonal) - jnp.min(diagonal) + up + down
     settled = jnp.maximum(jnp.log1p(depth / up), jnp.log1p(depth / down))
     return jnp.minimum(horizon * jnp.max(jnp.abs(jnp.diff(diagonal))), settled)
+
+
+@eqx.filter_jit
+def _log_range(problem: Problem, grid: Grid) -> Any:
+    """A bound on how far `ln u` may span over the lattice."""
+    diagonal, up, down, _, _ = _linear_system(problem, grid)
+    return grid.half * _steepest(diagonal, up, down, problem.horizon)
+
+
+@eqx.filter_jit
+def _log_ranges(stacked: Problem, grid: Grid) -> Any:
+    return jax.vmap(lambda problem: _log_range(problem, grid))(stacked)
 
 
 @eqx.filter_jit

@@ -17,7 +17,7 @@ import numpy as np
 from ..models import case
 from ..models._precision import in_float64, is_traced
 from ..models.channels import Quotes
-from ..models.problem import Problem, as_state
+from ..models.problem import as_state
 from ._interpolation import cubic
 from ._tables import Tables
 from .policy import Policy, TabulatedPolicy

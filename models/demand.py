@@ -27,7 +27,8 @@ from ._precision import check, in_float64, parameter
 from ._stated import Stated
 
 _Curve = Float[Array, "*states"]
-_NEWTON_STEPS = 100
+_NEWTON_STEPS = 3
+_BISECTIONS = 100
 
 
 class Demand(Stated):
@@ -66,6 +67,10 @@ class Demand(Stated):
         gain = exponential_gain(jnp.where(quoting, x, 0.0) - price, risk_aversion)
         return jnp.where(quoting, self._intensity(jnp.where(quoting, x, 0.0)) * gain, 0.0)
 
+    def _risk_neutral_guess(self, price: Any) -> Any:
+        """Near the maximiser of `Lambda(x) (x - p)`: where the search for any objective's answer begins."""
+        return price + self._reciprocal_hazard(price)
+
     def _maximiser(self, price: Any, xi: Any) -> Any:
         def net_income(ratio: Any) -> Any:  # the inverse of U/U' for U = (1 - e^{-xi y})/xi
             return price + log1p_over(ratio, xi)
@@ -83,7 +88,11 @@ class Demand(Stated):
         def f(x: Any) -> Any:
             return x - income_at(self._reciprocal_hazard(x))
 
-        root = lax.stop_gradient(_increasing_root(f, income_at(self._reciprocal_hazard(jnp.zeros(())))))
+        guess = self._risk_neutral_guess(income_at(0.0))
+        # What `f` closes over is hoisted out of it and cut off, so that nobody differentiates the search itself.
+        detached, constants = jax.closure_convert(f, guess)
+        constants = lax.stop_gradient(constants)
+        root = _increasing_root(lambda x: detached(x, *constants), guess)
         value, slope = jax.jvp(f, (root,), (jnp.ones_like(root),))
         x = root - value / lax.stop_gradient(slope)
         return jnp.where(self._reciprocal_hazard(root) > 0, x, jnp.nan)
@@ -102,33 +111,46 @@ def exponential_gain(y: Any, xi: Any) -> Any:
 
 
 def _increasing_root(f: Callable[[Any], Any], guess: Any) -> Any:
-    """The root of an increasing function, elementwise: expand a bracket from `guess`, then Newton kept inside it."""
+    """The root of an increasing function, elementwise: a few Newton steps, and where those fail a bracketed search."""
     guess = lax.stop_gradient(jnp.asarray(guess))
-    eps = jnp.finfo(guess.dtype).eps
-    width = jnp.minimum(jnp.abs(f(guess)) + 8 * eps * (1 + jnp.abs(guess)), 1 + jnp.abs(guess))
+    x = guess
+    step = jnp.zeros_like(x)
+    for _ in range(_NEWTON_STEPS):  # unrolled: one fused pass over the states, nearly always enough
+        value, slope = jax.jvp(f, (x,), (jnp.ones_like(x),))
+        step = value / slope
+        x = x - step
+    # Newton squares the error, so a step of sqrt(eps) has left none; nan means no quote and stays.
+    near = jnp.sqrt(jnp.finfo(x.dtype).eps) * (jnp.abs(x) + jnp.abs(guess))
+    lost = (jnp.abs(step) > near) & jnp.isfinite(guess)
+    return _bracketed_root(f, jnp.where(lost, guess, x), lost)
+
+
+def _bracketed_root(f: Callable[[Any], Any], x: Any, lost: Any) -> Any:
+    """Where `lost`, open a bracket around `x` and close it by Newton steps kept inside, halving where those crawl."""
+    eps = jnp.finfo(x.dtype).eps
+    width = jnp.sqrt(eps) * (1 + jnp.abs(x))
 
     def open_bracket(state: Any) -> Any:
-        lo, hi, step, _ = state
-        short_lo, short_hi = f(lo) > 0, f(hi) < 0
-        lo, hi = jnp.where(short_lo, lo - step, lo), jnp.where(short_hi, hi + step, hi)
-        return lo, hi, 2 * step, jnp.any(short_lo | short_hi)
+        lo, hi, width, _ = state
+        high, low = lost & (f(lo) > 0), lost & (f(hi) < 0)
+        lo, hi = jnp.where(high, lo - width, lo), jnp.where(low, hi + width, hi)
+        return lo, hi, 2 * width, jnp.any(high | low)
 
-    lo, hi, _, _ = lax.while_loop(lambda s: s[3], open_bracket, (guess, guess, width, jnp.array(True)))
+    lo, hi, _, _ = lax.while_loop(lambda s: s[3], open_bracket, (x, x, width, jnp.any(lost)))
 
-    def newton(state: Any) -> Any:
+    def close_bracket(state: Any) -> Any:
         x, lo, hi, step, n, _ = state
         value, slope = jax.jvp(f, (x,), (jnp.ones_like(x),))
         lo, hi = jnp.where(value < 0, x, lo), jnp.where(value > 0, x, hi)
         trial = x - value / slope
         fast = 2 * jnp.abs(value) <= jnp.abs(step * slope)  # else Newton crawls along a steep tail: halve instead
         new = jnp.where((trial >= lo) & (trial <= hi) & fast, trial, 0.5 * (lo + hi))
-        new = jnp.where(value == 0, x, new)
-        moving = jnp.abs(new - x) > 4 * eps * jnp.abs(new) + jnp.finfo(x.dtype).tiny  # false for nan: no quote
+        new = jnp.where((value == 0) | ~lost, x, new)
+        moving = jnp.abs(new - x) > 4 * eps * jnp.abs(new) + jnp.finfo(x.dtype).tiny
         return new, lo, hi, new - x, n + 1, jnp.any(moving)
 
-    start = (jnp.clip(guess, lo, hi), lo, hi, hi - lo, 0, jnp.array(True))
-    x, *_ = lax.while_loop(lambda s: s[5] & (s[4] < _NEWTON_STEPS), newton, start)
-    return x
+    start = (x, lo, hi, hi - lo, 0, jnp.any(lost))
+    return lax.while_loop(lambda s: s[5] & (s[4] < _BISECTIONS), close_bracket, start)[0]
 
 
 class Exponential(Demand):
@@ -168,6 +190,9 @@ class Linear(Demand):
     def _reciprocal_hazard(self, x: Any) -> Any:
         return self.scale / self.slope - x
 
+    def _risk_neutral_guess(self, price: Any) -> Any:
+        return 0.5 * (price + self.scale / self.slope)
+
 
 class Logistic(Demand):
     """`Lambda(x) = A / (1 + e^{alpha + beta x})`: `A = scale` requests per unit of time, the rest won or lost."""
@@ -186,6 +211,11 @@ class Logistic(Demand):
 
     def _reciprocal_hazard(self, x: Any) -> Any:
         return (1 + jnp.exp(-(self.alpha + self.beta * x))) / self.beta
+
+    def _risk_neutral_guess(self, price: Any) -> Any:
+        """`x = p + (1 + W(e^y))/beta`, `y = -(1 + alpha + beta p)`, with Lambert's `W(e^y)` to about two per cent."""
+        w = jax.nn.softplus(-(1 + self.alpha + self.beta * price))
+        return price + (1 + w * (1 - jnp.log1p(w) / (2 + w))) / self.beta
 
 
 class PowerLaw(Demand):
@@ -210,6 +240,10 @@ class PowerLaw(Demand):
 
     def _reciprocal_hazard(self, x: Any) -> Any:
         return (self.width + jnp.maximum(x, 0.0)) / self.exponent
+
+    def _risk_neutral_guess(self, price: Any) -> Any:
+        inside = (self.exponent * price + self.width) / (self.exponent - 1)
+        return jnp.where(inside > 0, inside, price + self.width / self.exponent)
 
 
 class Tabulated(Demand):
