@@ -22,15 +22,16 @@ from jaxtyping import Array, Float
 
 Nodes = Float[Array, " nodes"]
 LOG_RANGE = 500.0  # a chunk's solution may span e^500; e^700 is where floating point ends
+LOG_SLOPE = 3.0  # and the ratio of neighbours may change by e^3: each factor of two costs a binary digit
 
 
-def chunk_sizes(times: int, log_range: float) -> tuple[int, ...]:
-    """Numbers of output steps to a chunk: one chunk where `ln u` cannot span too much, else chunks that double.
+def chunk_sizes(times: int, steep: bool) -> tuple[int, ...]:
+    """Numbers of output steps to a chunk: one chunk where `u` cannot get too steep, else chunks that double.
 
     The ratios of neighbours settle as time passes, so later chunks may be longer. Two shapes only, so that a change of
     the numbers compiles at most once more.
     """
-    if log_range < LOG_RANGE or times < 2:
+    if not steep or times < 2:
         return (times,)
     sizes, left = [1], times - 1
     while left > 0:
@@ -47,14 +48,42 @@ def log_path(
     du_i/dtau = diagonal_i u_i + down u_{i-1} + up u_{i+1},  u(0) = exp(log_start). `slope` bounds how far the log-ratio
     of two neighbours may move.
     """
+    slope = jnp.minimum(slope, LOG_SLOPE)
     parts = [log_start[None]]
     for size in chunks:
         start = parts[-1][-1]
+        if len(chunks) > 1 and len(parts) == 1:  # a steep start: its ratios are too large for any basis
+            parts.append(_log_step(diagonal, down, up, start, step)[None])
+            continue
         rise = jnp.diff(start)
         matrix = jnp.diag(diagonal) + jnp.diag(up * jnp.exp(rise), 1) + jnp.diag(down * jnp.exp(-rise), -1)
         growth, log_growth = _outputs(matrix, step, size, slope)
         parts.append(start[None] + log_growth[:, None] + jnp.log(growth))
     return jnp.concatenate(parts)
+
+
+def _log_step(diagonal: Nodes, down: Any, up: Any, log_u: Nodes, step: Any) -> Nodes:
+    """`ln u` one step later by the Taylor series summed in logarithms: no component can overflow or get lost."""
+    shift = jnp.min(diagonal)
+    stay = jnp.log(jnp.maximum(diagonal - shift, jnp.finfo(log_u.dtype).tiny))
+    norm = (jnp.max(diagonal) - shift + up + down) * step
+    parts = jnp.maximum(jnp.ceil(norm), 1.0)
+    log_dt = jnp.log(step / parts)
+    none = jnp.full((1,), -jnp.inf)
+
+    def term(n: Any, state: tuple[Nodes, Nodes]) -> tuple[Nodes, Nodes]:
+        last, total = state
+        above = jnp.concatenate([last[1:], none]) + jnp.log(up)
+        below = jnp.concatenate([none, last[:-1]]) + jnp.log(down)
+        new = jnp.logaddexp(jnp.logaddexp(above, below), last + stay) + log_dt - jnp.log(n.astype(last.dtype))
+        return new, jnp.logaddexp(total, new)
+
+    def part(_: Any, log_u: Nodes) -> Nodes:
+        # Every node hears from every other, however far: as many terms as nodes, and some for the sum to settle.
+        total = lax.fori_loop(1, log_u.shape[0] + 40, term, (log_u, log_u))[1]
+        return total + shift * step / parts
+
+    return lax.fori_loop(0, parts.astype(jnp.int32), part, log_u)
 
 
 def _outputs(matrix: Array, step: Any, size: int, slope: Any) -> tuple[Array, Array]:
@@ -77,9 +106,10 @@ def exponential(matrix: Array, step: Any, slope: Any) -> tuple[Array, Array]:
     # Neighbours' ratios that the basis removed may come back as time passes, and count towards the norm as well.
     norm = jnp.max(jnp.sum(positive, axis=1)) * jnp.exp(slope)
     squarings = jnp.ceil(jnp.log2(jnp.maximum(norm, 1.0)))
+    squarings = jnp.where(squarings < 64, squarings, jnp.nan)  # beyond, nothing is left of the digits: say so
     shrunk = jnp.exp2(-squarings)
     start = _rescale(_taylor(positive * shrunk), shift * step * shrunk)
-    return lax.fori_loop(0, squarings.astype(jnp.int32), lambda _, state: _square(state), start)
+    return lax.fori_loop(0, jnp.nan_to_num(squarings).astype(jnp.int32), lambda _, state: _square(state), start)
 
 
 def _taylor(a: Array) -> Array:

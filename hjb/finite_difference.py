@@ -175,4 +175,5 @@ def _decouple(coupling: Any, rate: Any, x: Any) -> Any:
     own = 1 / (1 + rate)
     a, b = 1 + (coupling[0, 0] - rate) * own, coupling[0, 1] * own
     c, d = coupling[1, 0] * own, 1 + (coupling[1, 1] - rate) * own
-    return jnp.stack([d * x[0] - b * x[1], a * x[1] - c * x[0]]) / (a * d - b * c)
+    own = 1 / (a * d - b * c)
+    return jnp.stack([own * (d * x[0] - b * x[1]), own * (a * x[1] - c * x[0])])

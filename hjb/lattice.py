@@ -25,7 +25,7 @@ from ..models.demand import Exponential, log1p_over
 from ..models.objectives import ExponentialUtility, RunningPenalty
 from ..models.problem import Problem
 from ._equation import Equation, Grid, grid_for
-from ._matrix_exponential import chunk_sizes, log_path
+from ._matrix_exponential import LOG_RANGE, LOG_SLOPE, chunk_sizes, log_path
 from ._tables import Tables, clock
 from .solution import Solution
 
@@ -65,9 +65,10 @@ class Lattice(eqx.Module):
     def solve_batch(self, problems: list[Problem], stacked: Problem) -> Solution:
         """Solve problems that share their shape; `stacked` has them along the leading axis of every leaf."""
         grid = self._grid(problems[0])
-        if self.exact and linearises(problems[0]):
-            sizes = chunk_sizes(self.times, float(jnp.max(_log_ranges(stacked, grid))))
-            return Solution(problems[0], self, _solve_linear_each(stacked, grid, sizes), power=1)
+        if self.exact and all(linearises(problem) for problem in problems):
+            sizes = chunk_sizes(self.times, bool(jnp.any(_are_steep(stacked, grid))))
+            tables = _solve_linear_each(stacked, grid, sizes)
+            return Solution(problems[0], self, tables._replace(mean=None), power=1, stats={"linear": True})
         return Solution(problems[0], self, _integrate_many(stacked, grid, self, clock(self.times)), power=2)
 
     def mean(self, problem: Problem, tables: Tables) -> Any:
@@ -87,8 +88,8 @@ class Lattice(eqx.Module):
 
     def _chunks(self, problem: Problem, grid: Grid) -> tuple[int, ...]:
         if is_traced(problem):
-            return (self.times,)  # how far `ln u` spans is unknown while tracing; too far shows as not finite
-        return chunk_sizes(self.times, float(_log_range(problem, grid)))
+            return chunk_sizes(self.times, False)  # how steep it gets is unknown here; too steep shows as not finite
+        return chunk_sizes(self.times, bool(_is_steep(problem, grid)))
 
     def _integrate(self, problem: Problem, grid: Grid, shares: Any) -> Tables:
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], problem)
@@ -141,15 +142,17 @@ def _steepest(diagonal: Any, up: Any, down: Any, horizon: Any) -> Any:
 
 
 @eqx.filter_jit
-def _log_range(problem: Problem, grid: Grid) -> Any:
-    """A bound on how far `ln u` may span over the lattice."""
-    diagonal, up, down, _, _ = _linear_system(problem, grid)
-    return grid.half * _steepest(diagonal, up, down, problem.horizon)
+def _is_steep(problem: Problem, grid: Grid) -> Any:
+    """Whether `u` may span more, or change faster from lot to lot, than one chunk of the exponential can hold."""
+    diagonal, up, down, kappa, _ = _linear_system(problem, grid)
+    terminal = kappa * problem.objective.terminal_cost(problem.lots(grid.nodes(problem.size)))
+    slope = _steepest(diagonal, up, down, problem.horizon) + jnp.max(jnp.abs(jnp.diff(terminal)))
+    return (slope > LOG_SLOPE) | (grid.half * slope > LOG_RANGE)
 
 
 @eqx.filter_jit
-def _log_ranges(stacked: Problem, grid: Grid) -> Any:
-    return jax.vmap(lambda problem: _log_range(problem, grid))(stacked)
+def _are_steep(stacked: Problem, grid: Grid) -> Any:
+    return jax.vmap(lambda problem: _is_steep(problem, grid))(stacked)
 
 
 @eqx.filter_jit
@@ -167,18 +170,21 @@ def _solve_linear(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tabl
     def distance(channel: Any, change: Any) -> Any:
         return channel.cost + (log1p_over(1 / kappa, xi) - change) / channel.notional
 
-    # Rounding grows with the norm of the exponent; the constant is what tests at 50 digits show.
-    rounding = jnp.finfo(theta.dtype).eps * (1 + jnp.max(jnp.abs(theta)) * kappa + problem.horizon * (up + down))
+    # Rounding grows with what is added up: the logarithms, and the norm of the exponent.
+    norm = (
+        problem.horizon * (jnp.max(diagonal) - jnp.min(diagonal) + up + down) * jnp.exp(jnp.minimum(slope, LOG_SLOPE))
+    )
+    rounding = jnp.finfo(theta.dtype).eps * (1 + jnp.max(jnp.abs(theta)) * kappa + norm)
     return Tables(
         tau=jnp.linspace(0.0, 1.0, times + 1) * problem.horizon,
         y=q,
         value=theta,
-        mean=jnp.full_like(theta, jnp.nan),
+        mean=jnp.full((1, 1), jnp.nan),  # found at first use
         bid=jnp.concatenate([distance(bid, rise), edge], axis=1),
         ask=jnp.concatenate([edge, distance(ask, -rise)], axis=1),
         residual=jnp.zeros(()),
-        error=jnp.broadcast_to(rounding / kappa, theta.shape),
-        quote_error=jnp.broadcast_to(rounding / kappa / bid.notional, theta.shape),
+        error=jnp.reshape(rounding / kappa, (1, 1)),
+        quote_error=jnp.reshape(rounding / kappa / bid.notional, (1, 1)),
         iterations=jnp.zeros((), int),
     )
 

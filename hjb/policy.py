@@ -21,7 +21,6 @@ class Policy(eqx.Module):
         return self._quotes(t, state)
 
     @in_float64
-    @eqx.filter_jit
     def _quotes(self, t: Any, state: Any) -> Quotes:
         y = self.problem.coordinate(state)
         t, y = jnp.broadcast_arrays(t, y)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
@@ -112,7 +111,8 @@ class Solution:
     @property
     def error_estimate(self) -> float:
         """Estimated absolute error of `value` at time 0 without inventory, money; nan where there is none."""
-        error = self.tables.error[-1, self.tables.y.shape[0] // 2]
+        error = self.tables.error  # one number for the whole table, or one for each entry
+        error = error[-1, error.shape[1] // 2]
         return error if is_traced(error) else float(error)
 
     @property
@@ -150,7 +150,6 @@ class Solution:
 
 
 @in_float64
-@eqx.filter_jit
 def _interpolate(problem: Any, table: Any, nodes: Any, power: Any, t: Any, state: Any) -> Any:
     y = problem.coordinate(state)
     tau = jnp.clip(problem.horizon - t, 0.0, problem.horizon)
@@ -170,13 +169,18 @@ def _save(solution: Solution, path: Path) -> Path:
 
     problem, tables, units = solution.problem, solution.tables, solution.problem.units
     axes = ("time_to_go", problem.names[0])
+    shape = np.shape(tables.value)
     rows = {
         "value": (tables.value, units["money"], "value above the marked book, at the horizon"),
         "mean": (solution.mean, units["money"], "expected wealth above the marked book, at the horizon"),
         "bid": (tables.bid, units["distance"], "distance of the bid below the reference price"),
         "ask": (tables.ask, units["distance"], "distance of the ask above the reference price"),
-        "error": (tables.error, units["money"], "estimated absolute error of value"),
-        "quote_error": (tables.quote_error, units["distance"], "estimated absolute error of the distances"),
+        "error": (np.broadcast_to(tables.error, shape), units["money"], "estimated absolute error of value"),
+        "quote_error": (
+            np.broadcast_to(tables.quote_error, shape),
+            units["distance"],
+            "estimated absolute error of the distances",
+        ),
     }
     data = xr.Dataset(
         {name: (axes, array, {"units": unit, "long_name": text}) for name, (array, unit, text) in rows.items()},

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import equinox as eqx
 import jax
 import numpy as np
 from jax.core import Tracer
@@ -63,7 +64,8 @@ def _as_float64(leaf: Any) -> Any:
 
 
 def in_float64(function: _F) -> _F:
-    """Run `function` in double precision on concrete arguments and return NumPy; pass tracers straight through."""
+    """Run `function` compiled and in double precision, and return NumPy; tracers pass straight through, as they are."""
+    compiled = eqx.filter_jit(function)
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -71,6 +73,6 @@ def in_float64(function: _F) -> _F:
             return function(*args, **kwargs)
         with jax.enable_x64(True):
             args, kwargs = jax.tree.map(_as_float64, (args, kwargs))
-            return jax.tree.map(np.asarray, function(*args, **kwargs))
+            return jax.tree.map(np.asarray, compiled(*args, **kwargs))
 
     return wrapper  # type: ignore[return-value]
