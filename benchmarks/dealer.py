@@ -8,6 +8,7 @@ the rate of leaving with one banded solve for value and mean together: the plain
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def banded_loop() -> tuple[Any, int]:
 
     def evaluate(tau: float, u: Any) -> tuple[Any, Any]:
         e = np.exp(RATE * tau)
-        theta, h = u
+        h = u[1]
         slope = np.gradient(h, dy)
         out = up * (np.roll(u, -1, 1) - u) + down * (np.roll(u, 1, 1) - u)
         s, a = np.expm1((GROWTH - RATE) * tau) * e, 2 * GROWTH + SIGMA**2
@@ -79,12 +80,10 @@ def banded_loop() -> tuple[Any, int]:
         return out, leave
 
     clock = HORIZON * np.linspace(0, 1, STEPS + 1) ** 2
-    steps = [
-        (0.5 * (a + b), 0.5 * (b - a), 1.0) if half == 0 else (b, 0.5 * (b - a), 1.0)
-        for a, b in zip(clock[:2], clock[1:3])
-        for half in (0, 1)
-    ]
-    steps += [(b, b - a, 0.5) for a, b in zip(clock[2:-1], clock[3:])]
+    steps = []  # end, length, share implicit: two steps as four implicit Euler halves, then Crank-Nicolson
+    for n, (start, end) in enumerate(pairwise(clock)):
+        half = 0.5 * (end - start)
+        steps += [(start + half, half, 1.0), (end, half, 1.0)] if n < 2 else [(end, end - start, 0.5)]
     u = np.zeros((2, NODES))
     rate, _ = evaluate(0.0, u)
     before, last_dt, total = rate, 1.0, 0

@@ -54,8 +54,8 @@ def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:
 
     With levels f, c, d the answer is `R = f + (f - c)/3`. Where the solution is smooth the differences fall to a
     quarter from level to level, `R` is of fourth order, and a third of `|R_fc - R_cd|` is about five times its error;
-    the share grows with the ratio observed. Where the differences do not even halve (transport without diffusion, say), the
-    grids are too coarse for any of this: `f` is returned, with four times the larger difference as its error.
+    the share grows with the ratio observed. Where the differences do not even halve (transport without diffusion, say),
+    the grids are too coarse for any of this: `f` is returned, with four times the larger difference as its error.
     """
     if len(levels) == 1:
         return levels[0]

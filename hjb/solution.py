@@ -104,12 +104,13 @@ class Solution:
             raise ValueError(f"t must lie between 0 and the horizon {float(self.problem.horizon):g}, got {t}")
 
     @property
-    def residual(self) -> float:
+    def residual(self) -> Any:
         """The largest defect of the discrete equation that the solve left, relative to the largest value."""
-        return self.tables.residual
+        residual = self.tables.residual
+        return residual if is_traced(residual) else float(residual)
 
     @property
-    def error_estimate(self) -> float:
+    def error_estimate(self) -> Any:
         """Estimated absolute error of `value` at time 0 without inventory, money; nan where there is none."""
         error = self.tables.error  # one number for the whole table, or one for each entry
         error = error[-1, error.shape[1] // 2]
