@@ -1,0 +1,306 @@
+"""Model-consistent simulation: any policy on any problem, fills drawn from the model's own intensities.
+
+Two rules of filling. `exact` (see `_thinning`) has no time step: fills, wealth, inventory and the charges of a
+criterion are drawn without bias. `linear` (see `_linear`) is the fixed step of published tables: all is discretised.
+
+Paths are computed in batches; a path's numbers depend on the seed and its own number only, so that a run is the same
+whatever the batch, the threads or the number of devices, and the first paths of a longer run are those of a shorter.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..models.channels import Quotes
+from ..models.problem import Dealer, Problem, as_state
+from . import _batches, _linear, _thinning
+from ._bounds import lay_bounds
+from ._outcome import Row, Simulation
+from ._quoting import ask, quoted, with_numbers_as
+from ._randomness import key_of
+
+__all__ = ["BoundError", "Row", "SamplePaths", "Simulation", "sample_paths", "simulate"]
+
+Policy = Callable[..., Quotes]
+RULES = ("exact", "linear")
+
+
+class BoundError(ValueError):
+    """A policy is hit more often than exact thinning was prepared for: nothing is clipped, nothing is returned."""
+
+
+def simulate(
+    problem: Problem,
+    policy: Policy,
+    paths: int,
+    seed: int = 0,
+    initial: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+    fills: str = "exact",
+    market: Any = None,
+    *,
+    progress: bool | None = None,
+    batch: int | None = None,
+) -> Simulation:
+    """Simulate `policy` on `problem` from time 0 to the horizon.
+
+    policy:   `policy(t, state) -> Quotes`, called inside `jit` with `t` and every entry of `state` of one shape; a
+              pytree such as `solution.policy`, whose numbers may change without recompiling, or a function.
+              A side that gets nan or an infinite distance, or whose fill would cross the limit, is not quoted.
+    paths:    number of independent paths.
+    initial:  named state at time 0, such as `{"stock": 2.0}`; zero where it says nothing.
+    fills:    "exact", fills by thinning, without a time step; or "linear", at most one fill per side and step, with
+              probability `min(Lambda dt, 1)`, at the quotes of the step's start, the mid moving by `+- sigma sqrt(dt)`.
+    steps:    of the linear rule. With exact fills, the windows over which intensities are bounded: it changes the
+              draws but biases nothing, and more of them help a policy that changes abruptly in time.
+    market:   None; the order book is another way of filling.
+    progress: True or False to show a bar or not; by default one is shown on a terminal after two seconds.
+    batch:    paths computed at once; bounds the memory, changes no number.
+
+    The exact rule computes in double, the linear rule in single precision.
+    Raises `ValueError` or `TypeError` for what can be known beforehand, `BoundError` where a policy's intensity exceeds
+    the bound it is thinned from.
+    """
+    _check_kinds(problem, policy)
+    paths, seed = _checked_numbers(paths, seed, steps, fills, batch)
+    if market is not None:
+        raise ValueError("market must be None: simulated markets come with the order book; fills are the model's own")
+    request = _request(problem, policy, paths, seed, initial, steps, batch, progress)
+    return _simulation(request, fills, (_exact if fills == "exact" else _linearly)(request))
+
+
+class SamplePaths(NamedTuple):
+    """A few paths on an even grid of times, for pictures.
+
+    time:       (times,), forward from 0 to the horizon.
+    inventory:  (paths, times), in the problem's unit of state.
+    wealth:     (paths, times), money at that time; above the marked book of time 0 for an inventory in lots.
+    """
+
+    time: np.ndarray
+    inventory: np.ndarray
+    wealth: np.ndarray
+
+
+def sample_paths(
+    problem: Problem,
+    policy: Policy,
+    paths: int = 100,
+    times: int = 201,
+    seed: int = 0,
+    initial: Mapping[str, Any] | None = None,
+) -> SamplePaths:
+    """Simulate with exact fills and keep the state at `times` even points of time, both ends included.
+
+    The paths have the law of `simulate`'s, but are others: they are drawn window by window between the times kept.
+    Raises as `simulate` does.
+    """
+    _check_kinds(problem, policy)
+    paths, seed = _checked_numbers(paths, seed, operator.index(times) - 1, "exact", None)
+    request = _request(problem, policy, paths, seed, initial, operator.index(times) - 1, None, False)
+    case = _exact_case(request)
+
+    def run(first: int, report: _batches.Report) -> _thinning.Log:
+        ended, log = _thinning.run_exactly(case, request.start, first, size, report, log=True)
+        _refuse_faults(case, ended, paths - first)
+        return jax.tree.map(jnp.transpose, log)  # paths first
+
+    size = _batches.batch_size(paths, _thinning.BATCH, None)
+    log = _batches.compute(run, paths, size, "sampling paths", False, double=True)
+    time = np.linspace(0.0, float(problem.horizon), times)
+    with jax.enable_x64(True):
+        discount = np.asarray(problem.accrual(float(problem.horizon) - time))
+        wealth = np.asarray(problem.settle(log.inventory, log.money / discount))
+    return SamplePaths(time, log.inventory, wealth)
+
+
+class _Request(NamedTuple):
+    """A run, checked: what every rule needs to know."""
+
+    problem: Problem
+    policy: Policy
+    paths: int
+    seed: int
+    initial: dict[str, float]
+    start: tuple[float, float]  # inventory, and money at the horizon
+    steps: int | None
+    batch: int | None
+    progress: bool | None
+
+    @property
+    def task(self) -> str:
+        return f"simulating {self.paths:,} paths"
+
+
+class _Ended(NamedTuple):
+    """What a rule returns, one entry per path."""
+
+    inventory: np.ndarray
+    money: np.ndarray
+    charge: np.ndarray
+    bids: np.ndarray
+    asks: np.ndarray
+    spread_time: np.ndarray
+    quoted_time: np.ndarray
+
+
+def _exact(request: _Request) -> _Ended:
+    case = _exact_case(request)
+    size = _batches.batch_size(request.paths, _thinning.BATCH, request.batch)
+
+    def run(first: int, report: _batches.Report) -> _Ended:
+        ended, _ = _thinning.run_exactly(case, request.start, first, size, report)
+        _refuse_faults(case, ended, request.paths - first)
+        return _Ended(*(getattr(ended, name) for name in _Ended._fields))
+
+    return _batches.compute(run, request.paths, size, request.task, request.progress, double=True)
+
+
+def _exact_case(request: _Request) -> _thinning.Case:
+    problem, policy = (with_numbers_as(np.float64, x) for x in (request.problem, request.policy))
+    with jax.enable_x64(True):
+        bounds = lay_bounds(problem, policy, *request.start, windows=request.steps)
+    return _thinning.Case(problem, policy, bounds, key_of(request.seed))
+
+
+def _linearly(request: _Request) -> _Ended:
+    problem, policy = (with_numbers_as(np.float32, x) for x in (request.problem, request.policy))
+    size = _batches.batch_size(request.paths, _linear.BATCH, request.batch)
+    steps, start = request.steps or 0, tuple(np.float32(x) for x in request.start)
+    with jax.enable_x64(False):
+        half = _linear.row_half(problem, policy, request.start[0], steps)
+    case = _linear.Case(problem, policy, start, np.int32(steps), key_of(request.seed), half)
+
+    def run(first: int, report: _batches.Report) -> _Ended:
+        ended = _linear.run_linearly(case, first, size, report)
+        return _Ended(ended.inventory, ended.money, *ended.sums)
+
+    return _batches.compute(run, request.paths, size, request.task, request.progress, double=False)
+
+
+def _simulation(request: _Request, rule: str, ended: _Ended) -> Simulation:
+    problem = request.problem
+    inventory, money, charge = (np.asarray(x, np.float64) for x in (ended.inventory, ended.money, ended.charge))
+    with jax.enable_x64(True):
+        wealth = np.asarray(problem.settle(inventory, money))
+        charge = charge + np.asarray(problem.objective.terminal_cost(problem.lots(inventory)))
+    quoted_time = float(np.sum(ended.quoted_time, dtype=np.float64))
+    return Simulation(
+        problem=problem,
+        policy=type(request.policy).__name__,
+        rule=rule,
+        steps=request.steps,
+        seed=request.seed,
+        initial=request.initial,
+        wealth=wealth,
+        inventory=inventory,
+        charge=charge,
+        bid_fills=np.asarray(ended.bids, np.int32),
+        ask_fills=np.asarray(ended.asks, np.int32),
+        mean_spread=float(np.sum(ended.spread_time, dtype=np.float64)) / quoted_time if quoted_time else math.nan,
+    )
+
+
+def _request(
+    problem: Problem,
+    policy: Policy,
+    paths: int,
+    seed: int,
+    initial: Mapping[str, Any] | None,
+    steps: int | None,
+    batch: int | None,
+    progress: bool | None,
+) -> _Request:
+    if getattr(problem, "cash_matters", False):
+        raise ValueError(
+            "borrowing_rate, short_fee, credit_line and short_limit make the cash account matter by itself, which "
+            "the simulation does not know yet: leave them out"
+        )
+    given = as_state(problem, initial or {})
+    named = {name: _number(name, value) for name, value in given.items()}
+    inventory = named[problem.names[0]]
+    with jax.enable_x64(True):
+        rest = {**named, problem.names[0]: 0.0}
+        money = float(problem.worth(problem.horizon, **{name: np.float64(value) for name, value in rest.items()}))
+        some = jax.ShapeDtypeStruct((2,), np.float64)
+        eqx.filter_eval_shape(ask, *with_numbers_as(np.float64, (problem, policy)), some, some, some)
+    return _Request(problem, policy, paths, seed, named, (inventory, money), steps, batch, progress)
+
+
+def _number(name: str, value: Any) -> float:
+    number = float(value) if np.ndim(value) == 0 else math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"initial: {name} must be one finite number, got {value}; simulate each start by itself")
+    return number
+
+
+def _checked_numbers(paths: Any, seed: Any, steps: Any, fills: str, batch: Any) -> tuple[int, int]:
+    if fills not in RULES:
+        raise ValueError(f"fills must be 'exact' or 'linear', got {fills!r}; 'exact' has no time step")
+    paths = _whole("paths", paths, 1, 2**32 - 1, "it is the number of independent paths")
+    seed = _whole("seed", seed, 0, 2**64 - 1, "one seed, one result")
+    if batch is not None:
+        _whole("batch", batch, 1, 2**32 - 1, "it is the number of paths computed at once")
+    if steps is not None:
+        most = _thinning.MOST_WINDOWS if fills == "exact" else 2**24
+        _whole("steps", steps, 1, most, "it cuts the horizon into equal parts")
+    elif fills == "linear":
+        raise ValueError("steps is missing: fills='linear' needs the number of time steps, such as steps=200")
+    return paths, seed
+
+
+def _whole(name: str, value: Any, least: int, most: int, hint: str) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {value!r}; {hint}") from None
+    if not least <= number <= most:
+        raise ValueError(f"{name} must be from {least} to {most}, got {number}; {hint}")
+    return number
+
+
+def _check_kinds(problem: Any, policy: Any) -> None:
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"simulate needs a problem with dynamics, such as StockCashDealer or InventoryDealer, got "
+            f"{type(problem).__name__}"
+            + ("; the printed equation states none that earn its spread" if isinstance(problem, Dealer) else "")
+        )
+    if not callable(policy):
+        raise TypeError(
+            f"policy must be callable as policy(t, state) -> Quotes, got {type(policy).__name__}; "
+            "a Solution has one as its attribute policy"
+        )
+
+
+def _refuse_faults(case: _thinning.Case, ended: _thinning.Paths, paths: int) -> None:
+    """Raise `BoundError` for the first path that a fault stopped; lanes beyond `paths` only fill the batch."""
+    fault = np.asarray(ended.fault)[:paths]
+    if not np.any(fault):
+        return
+    culprit = int(np.flatnonzero(fault)[0])
+    stopped = jax.tree.map(lambda array: float(array[culprit]), ended._replace(tick=ended.tick >> np.uint32(16)))
+    problem, windows = case.problem, case.bounds.rate.shape[0]
+    width = float(problem.horizon) / windows
+    t = (stopped.tick + 1) * width - stopped.left
+    where = f"t={t:.6g}, {problem.names[0]}={stopped.inventory:.6g}"
+    tau, y, money = (jnp.asarray([x]) for x in (float(problem.horizon) - t, stopped.inventory, stopped.money))
+    bid, ask = quoted(problem, case.policy, tau, y, money)
+    rate = float(bid.rate[0] + ask.rate[0])
+    if fault[culprit] != _thinning.ABOVE_BOUND:
+        raise BoundError(
+            f"at {where} the policy is hit {rate:.3g} times per unit of time or has left any sensible inventory; floor "
+            "its distances, or give more steps"
+        )
+    raise BoundError(
+        f"at {where} the policy's intensity {rate:.6g} exceeds its bound {stopped.displacement:.6g}: it changes too "
+        f"fast for {windows} windows; give steps={4 * windows} or more, or smooth the policy"
+    )
