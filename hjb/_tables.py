@@ -54,8 +54,9 @@ def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:
 
     With levels f, c, d the answer is `R = f + (f - c)/3`. Where the solution is smooth the differences fall to a
     quarter from level to level, `R` is of fourth order, and a third of `|R_fc - R_cd|` is about five times its error;
-    the share grows with the ratio observed. Where the differences do not even halve (transport without diffusion, say),
-    the grids are too coarse for any of this: `f` is returned, with four times the larger difference as its error.
+    the share grows with the fall observed. Where the differences hardly halve (beside a limit that binds, or under
+    transport without diffusion) nothing can be extrapolated: there `R` fades into `f`, and the error into six times
+    the larger difference.
     """
     if len(levels) == 1:
         return levels[0]
@@ -64,17 +65,17 @@ def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:
     rows = [jnp.stack([t.value, t.mean], axis=1) for t in levels]
     first = rows[0][::2, :, ::stride] - rows[1]  # on the middle grid
     second = rows[1][::2, :, ::stride] - rows[2]  # on the rough grid
-    inside = jnp.abs(rough.y) <= problem.limit
-    fall = _size(first[::2, 0, ::stride], inside) / _size(second[:, 0], inside)
-    smooth = fall < 0.5
-    u = rows[0] + jnp.where(smooth, _prolong(first, stride) / 3, 0.0)
-    coarse = rows[1] + jnp.where(smooth, _prolong(second, stride) / 3, 0.0)
+    fall = _fall(first[::2, 0, ::stride], second[:, 0], 2 * (grid.per_lot // stride**2) + 1)[:, None]
+    trust = jnp.clip((0.6 - fall) / 0.2, 0.0, 1.0)
+    u = rows[0] + _prolong(_prolong(trust, stride) * first / 3, stride)
+    coarse = rows[1] + _prolong(trust * second / 3, stride)
     best = tabulate(Equation(problem, grid), u, fine.residual, fine.iterations)
     before = tabulate(Equation(problem, grid.coarser(stride)), coarse, mid.residual, mid.iterations)
 
     def estimate(gap: Any, second_gap: Any) -> Any:
         larger = jnp.maximum(gap, jnp.abs(_prolong(second_gap, stride)))
-        return _prolong(jnp.where(smooth, gap * jnp.clip(4 * fall / 3, 1 / 3, 1.0), 4 * larger), stride)[:, 0]
+        sure, share = _prolong(trust, stride), jnp.clip(_prolong(4 * fall / 3, stride), 1 / 3, 1.0)
+        return _prolong(sure * share * gap + (1 - sure) * 6 * larger, stride)[:, 0]
 
     def quote_gap(upper: Tables, lower: Tables) -> Any:
         bid, ask = (jnp.abs(a[::2, ::stride] - b) for a, b in ((upper.bid, lower.bid), (upper.ask, lower.ask)))
@@ -88,10 +89,14 @@ def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:
     )
 
 
-def _size(difference: Any, inside: Any) -> Any:
-    """Root mean square of a table (times, nodes) over the nodes within the limit."""
-    kept = jnp.where(inside[None], difference, 0.0)
-    return jnp.sqrt(jnp.mean(kept**2)) + jnp.finfo(kept.dtype).tiny
+def _fall(first: Any, second: Any, window: int) -> Any:
+    """By how much differences fall from level to level: a ratio of root mean squares over two lots around each node."""
+
+    def mean_square(table: Any) -> Any:
+        return jax.vmap(lambda row: jnp.convolve(row, jnp.ones(window), mode="same"))(table**2)
+
+    tiny = jnp.finfo(first.dtype).tiny
+    return jnp.sqrt((mean_square(first) + tiny) / (mean_square(second) + tiny))
 
 
 def _prolong(u: Any, stride: int) -> Any:
