@@ -69,7 +69,11 @@ class Lattice(eqx.Module):
             sizes = chunk_sizes(self.times, bool(jnp.any(_are_steep(stacked, grid))))
             tables = _solve_linear_each(stacked, grid, sizes)
             return Solution(problems[0], self, tables._replace(mean=None), power=1, stats={"linear": True})
-        return Solution(problems[0], self, _integrate_many(stacked, grid, self, clock(self.times)), power=2)
+        tables = _integrate_many(stacked, grid, self, clock(self.times), False)
+        if not np.all(np.isfinite(tables.residual)):  # some are too stiff to share their steps
+            each = [self._integrate(problem, grid, clock(self.times)) for problem in problems]
+            tables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+        return Solution(problems[0], self, tables, power=2)
 
     def mean(self, problem: Problem, tables: Tables) -> Any:
         """`h` at the times of `tables`, by integrating `theta` and `h` together."""
@@ -93,7 +97,10 @@ class Lattice(eqx.Module):
 
     def _integrate(self, problem: Problem, grid: Grid, shares: Any) -> Tables:
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], problem)
-        return jax.tree.map(lambda leaf: leaf[0], _integrate_many(batch, grid, self, shares))
+        tables = _integrate_many(batch, grid, self, shares, False)
+        if not is_traced(tables) and not np.all(np.isfinite(tables.residual)):  # too stiff for explicit steps
+            tables = _integrate_many(batch, grid, self, shares, True)
+        return jax.tree.map(lambda leaf: leaf[0], tables)
 
 
 def linearises(problem: Problem) -> bool:
@@ -190,7 +197,7 @@ def _solve_linear(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tabl
 
 
 @eqx.filter_jit
-def _integrate_many(stacked: Problem, grid: Grid, method: Lattice, shares: Any) -> Tables:
+def _integrate_many(stacked: Problem, grid: Grid, method: Lattice, shares: Any, stiff: bool) -> Tables:
     """One adaptive integration for a batch, the batch axis last: all share their steps, none waits for another.
 
     Time is counted in shares of the horizon, so that problems of different horizons fit together.
@@ -209,7 +216,7 @@ def _integrate_many(stacked: Problem, grid: Grid, method: Lattice, shares: Any) 
         controller = diffrax.PIDController(rtol=tolerance, atol=tolerance, norm=lambda y: jnp.max(jnp.abs(y)))
         return diffrax.diffeqsolve(
             diffrax.ODETerm(field),
-            diffrax.Dopri8(),
+            diffrax.Kvaerno5() if stiff else diffrax.Dopri8(),
             0.0,
             1.0,
             None,
@@ -217,7 +224,7 @@ def _integrate_many(stacked: Problem, grid: Grid, method: Lattice, shares: Any) 
             stacked,
             saveat=saveat,
             stepsize_controller=controller,
-            max_steps=method.max_steps,
+            max_steps=16 * method.max_steps if stiff else method.max_steps,
             throw=False,
         )
 
