@@ -166,13 +166,13 @@ def _permitted(problem: Problem, grid: Grid, side: int) -> Nodes:
     """The share of each node's cell in which a fill on `side` keeps the limit, from 0 to 1.
 
     A limit that forbids fills puts a jump into the coefficients; averaging it over the cell keeps the scheme
-    second-order wherever the jump falls. Inventory that does not move between fills sits on the nodes exactly.
+    second-order wherever the jump falls. Inventory that does not move between fills sits on its node exactly.
     """
     y = grid.nodes(problem.size)
-    if not problem.moves:
-        return jnp.where(problem.may_fill(side, y), 1.0, 0.0)
+    at_rest = (problem.velocity(y) == 0) & (problem.spread(y) == 0)
     spacing = problem.size / grid.per_lot
-    return jnp.clip((problem.limit - problem.size - side * y) / spacing + 0.5, 0.0, 1.0)
+    share = jnp.clip((problem.limit - problem.size - side * y) / spacing + 0.5, 0.0, 1.0)
+    return jnp.where(at_rest, jnp.where(problem.may_fill(side, y), 1.0, 0.0), share)
 
 
 def _stencil(problem: Problem, grid: Grid) -> tuple[Nodes, Nodes]:

@@ -48,7 +48,11 @@ def idle_share(problem: Problem, tables: Tables) -> float:
             sparse.diags_array(row[max(0, -offset) : nodes - max(0, offset)], offsets=offset)
             for offset, row in ((-1, down), (1, up), (-per_lot, ask), (per_lot, bid))
         )
-        w = splu(sparse.csc_array(sparse.eye_array(nodes) - step * generator)).solve(w + step * waste)
+        matrix = sparse.csc_array(sparse.eye_array(nodes) - step * generator)
+        try:
+            w = splu(matrix).solve(w + step * waste)
+        except RuntimeError:  # rates beyond floating point: what was idle until then is told all the same
+            break
     return float(w[nodes // 2])
 
 
@@ -60,7 +64,8 @@ def _rates(problem: Problem, grid: Grid, bid: Any, ask: Any) -> Any:
     def side(demand: Any, distance: Any, permitted: Any) -> Any:
         quoted = jnp.isfinite(distance)
         rate = demand._intensity(jnp.where(quoted, distance, 0.0))
-        return jnp.where(quoted, permitted[None] * rate, 0.0), jnp.where(quoted, 0.0, permitted[None])
+        wanted = demand._intensity(jnp.zeros(())) > 0  # where nobody trades, nobody waits
+        return jnp.where(quoted, permitted[None] * rate, 0.0), jnp.where(quoted | ~wanted, 0.0, permitted[None])
 
     bid_rate, bid_idle = side(problem.bid_demand, bid, equation.permitted[0])
     ask_rate, ask_idle = side(problem.ask_demand, ask, equation.permitted[1])

@@ -42,7 +42,7 @@ class FiniteDifference(eqx.Module):
     steps: int = eqx.field(static=True, default=400)
     extrapolate: bool = eqx.field(static=True, default=True)
     tolerance: float = eqx.field(static=True, default=1e-11)
-    max_iterations: int = eqx.field(static=True, default=60)
+    max_iterations: int = eqx.field(static=True, default=500)
     half_width: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:

@@ -56,7 +56,7 @@ class TabulatedPolicy(Policy):
             i, v = _split(position, nodes)
         else:
             i, v = jnp.clip(jnp.round(position), 0, nodes - 1).astype(jnp.int32), None
-        rows = jnp.reshape(self.table, (-1, 2))
+        rows = jnp.asarray(self.table).reshape(-1, 2)
         start = j * nodes + i
         quotes = _blend(rows[start], rows[start + nodes], u)
         if v is not None:
