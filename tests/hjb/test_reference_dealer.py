@@ -98,12 +98,13 @@ def test_an_ill_posed_dealer_is_not_converged_and_says_why():
     with pytest.warns(ts.hjb.NotConverged, match="worth its own variance"):
         solution = ts.solve(dealer(MODELS.MeanVariance(60.0)), method)
     assert not solution.converged
-    assert solution.stats["idle_share"] > 1e-3
+    assert solution.stats["idle_share"] > 1e-6
 
 
 def test_an_iteration_cut_short_is_not_converged():
     with pytest.warns(ts.hjb.NotConverged, match="residual"):
-        solution = ts.solve(dealer(), ts.hjb.FiniteDifference(nodes_per_lot=8, steps=80, max_iterations=1))
+        solution = ts.solve(dealer(), ts.hjb.FiniteDifference(nodes_per_lot=8, steps=80, max_iterations=3))
+    assert not solution.converged
     assert solution.residual > 1e-9
 
 
