@@ -58,10 +58,9 @@ class Dealer(Stated):
     units: ClassVar[dict[str, str]]  # of "state", "money", "time", "distance"
     moves: ClassVar[bool]  # whether the inventory changes between fills
 
-    if TYPE_CHECKING:  # fields of every problem; each declares them itself, in the order of its signature
-        horizon: Any
-        bid_demand: Demand
-        ask_demand: Demand
+    if TYPE_CHECKING:  # horizon, bid_demand, ask_demand and more: each problem declares them in its own order
+
+        def __getattr__(self, name: str) -> Any: ...
 
     @property
     @abstractmethod
@@ -96,9 +95,6 @@ class Dealer(Stated):
 
 class Problem(Dealer):
     """Base of all one-inventory problems; see the module for the equations its members enter."""
-
-    if TYPE_CHECKING:
-        objective: Objective
 
     @abstractmethod
     def accrual(self, tau: Any) -> Any:

@@ -102,12 +102,12 @@ def test_an_ill_posed_dealer_is_not_converged_and_says_why():
 
 
 def test_an_iteration_cut_short_is_not_converged():
-    with pytest.warns(ts.hjb.NotConverged, match="residual"):
+    with pytest.warns(ts.hjb.NotConverged, match="residual|not finite"):
         solution = ts.solve(
-            dealer(), ts.hjb.FiniteDifference(nodes_per_lot=8, steps=80, tolerance=1e-14, max_iterations=5)
+            dealer(), ts.hjb.FiniteDifference(nodes_per_lot=8, steps=80, tolerance=1e-14, max_iterations=3)
         )
     assert not solution.converged
-    assert solution.residual > 1e-14
+    assert not solution.residual <= 1e-14
 
 
 def test_the_cash_account_that_matters_needs_another_solver():
