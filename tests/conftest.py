@@ -25,9 +25,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 # A first example compiles, so none has a deadline. Continuous integration tries the same ones every time.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile(
-    "ci", settings.get_profile("here"), derandomize=True, database=None, print_blob=True
-)
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 

@@ -7,6 +7,7 @@ from .._lazy import make_lazy
 if TYPE_CHECKING:
     from .calibration import Calibration, Reach, Virtual, calibrate
     from .messages import DataError, Messages, read_messages
+    from .report import write_report
     from .simulation import Simulation, simulate
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "calibrate",
     "read_messages",
     "simulate",
+    "write_report",
 ]
 
 make_lazy(
@@ -26,6 +28,7 @@ make_lazy(
     {
         "calibration": ("Calibration", "Reach", "Virtual", "calibrate"),
         "messages": ("DataError", "Messages", "read_messages"),
+        "report": ("write_report",),
         "simulation": ("Simulation", "simulate"),
     },
 )

@@ -33,9 +33,11 @@ _LADDER = 4  # bounds are powers of 2^(1/4), so that policies that differ little
 _REACH = 7.2  # standard normal quantile: the inventory goes farther with probability below 1e-12
 _DRIFT_SHARE = 0.25  # of itself, that an inventory may move in a window before the windows are made shorter
 
-# Cells of an inventory that moves by itself: even in asinh(y / (16 lots)), a sixteenth of a lot wide around zero and
-# half a percent of `y` far out; 4096 of them reach 20,000 lots to each side.
-_LINEAR_LOTS, _DENSITY, _HALF = 16.0, 256.0, 2048
+# Cells of an inventory that moves by itself: even in the bits of 1 + |y|/(8 lots) as a single-precision number, which
+# is a logarithm for the price of a shift. A sixteenth of a lot wide up to 8 lots, half to one percent of `y` far out,
+# 2048 of them to each side reach 500,000 lots.
+_EVEN_LOTS, _HALF = 8.0, 2048
+_ONE, _SHIFT = np.int32(0x3F800000), np.int32(16)  # the bits of 1.0; 2^7 cells an octave
 _FIRST_HALF, _WIDEST = 64, 8192  # lots to each side, at first and at most, where the problem sets no limit
 
 
@@ -52,11 +54,12 @@ class Bounds(NamedTuple):
 def cell(problem: Problem, y: Any, origin: Any, cells: int) -> tuple[Any, Any]:
     """Number of the cell that holds `y`, and whether there is one."""
     if problem.moves:
-        position = jnp.floor(jnp.arcsinh(y / (_LINEAR_LOTS * problem.size)) * _DENSITY) + _HALF
+        share = (1 + jnp.abs(y) / (_EVEN_LOTS * problem.size)).astype(jnp.float32)
+        octaves = (lax.bitcast_convert_type(share, jnp.int32) - _ONE) >> _SHIFT
+        position = jnp.where(y < 0, -1 - octaves, octaves) + cells // 2
     else:
-        position = jnp.round((y - origin) / problem.size) + cells // 2
-    inside = (position >= 0) & (position < cells)
-    return jnp.clip(position, 0, cells - 1).astype(jnp.int32), inside
+        position = jnp.round((y - origin) / problem.size).astype(jnp.int32) + cells // 2
+    return jnp.clip(position, 0, cells - 1), (position >= 0) & (position < cells)
 
 
 def lay_bounds(problem: Problem, policy: Callable[..., Any], y: float, money: float, windows: int | None) -> Bounds:
@@ -92,7 +95,9 @@ def _nodes(problem: Problem, y: float, half: int) -> np.ndarray:
     """Inventories at which the policy is asked: the edges of the cells, or the lots themselves."""
     size = float(problem.size)
     if problem.moves:
-        return _LINEAR_LOTS * size * np.sinh((np.arange(2 * half + 1) - half) / _DENSITY)
+        bits = _ONE + (np.arange(half + 1, dtype=np.int32) << _SHIFT)
+        edges = _EVEN_LOTS * size * (bits.view(np.float32).astype(np.float64) - 1)
+        return np.concatenate([-edges[:0:-1], edges])
     return y + size * (np.arange(2 * half + 1) - half)
 
 
@@ -151,9 +156,8 @@ def _over_reach(problem: Problem, edges: Any, looks: Any, rates: list[np.ndarray
     with np.errstate(over="ignore"):
         steep = _over_windows(sum(rate * _steepness(rate) for rate in rates))
     low, high = _reached(problem, edges, looks[0], looks[0] - looks[_LOOKS])
-    scale = _LINEAR_LOTS * float(problem.size)
-    first = np.floor(np.arcsinh(low[:-1] / scale) * _DENSITY + _HALF).astype(int)
-    last = np.ceil(np.arcsinh(high[1:] / scale) * _DENSITY + _HALF).astype(int)
+    first = np.searchsorted(edges, low[:-1], side="right") - 1
+    last = np.searchsorted(edges, high[1:], side="left")
     return _largest_between(steep, np.clip(first, 0, edges.size - 1), np.clip(last, 0, edges.size - 1))
 
 

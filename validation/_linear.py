@@ -23,7 +23,7 @@ from ._batches import Report
 from ._quoting import Side, ask, earned, hit_rates, quoted
 from ._randomness import Key, words
 
-BATCH = 16384
+BATCH = 32768
 _CHUNK = 20  # steps whose random words are made together; even, for a draw makes two
 _PATH_STEPS = 2**26  # between two looks of the host, which shows progress and may interrupt
 _LONGEST_ROW = 4096  # inventories at which a policy is looked up once per step instead of once per path

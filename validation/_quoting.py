@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from ..models.problem import Problem
 
 
 class Side(NamedTuple):
-    """One quote, elementwise over paths: `rate` is 0 and `distance` 0 where it is not `on`."""
+    """One quote, elementwise over paths: `rate` is 0 where it is not `on`, and `distance` what the policy says."""
 
     distance: Any
     rate: Any  # fills per unit of time
@@ -41,8 +42,9 @@ def hit_rates(problem: Problem, tau: Any, y: Any, quotes: Quotes) -> tuple[Side,
     """The two sides from the distances quoted."""
     sides = []
     for channel, distance in zip(problem.channels(tau), quotes, strict=True):
-        on = (distance < jnp.inf) & problem.may_fill(channel.side, y)  # false for nan
-        distance = jnp.where(on, distance, jnp.zeros_like(y))
+        on = distance < jnp.inf  # false for nan
+        if not (isinstance(problem.limit, float) and math.isinf(problem.limit)):
+            on = on & problem.may_fill(channel.side, y)
         rate = jnp.where(on, channel.demand._intensity(distance), jnp.zeros_like(y))
         sides.append(Side(distance, rate, on))
     return sides[0], sides[1]

@@ -237,7 +237,7 @@ def _fill(problem: Problem, paths: Paths, step: _Step, bid: Side, ask: Side, bou
         charge=paths.charge + rate * (weight if problem.moves else step.dt) + cost_of_bid + cost_of_ask,
         bids=paths.bids + bought.astype(jnp.int32),
         asks=paths.asks + sold.astype(jnp.int32),
-        spread_time=paths.spread_time + both * (bid.distance + ask.distance),
+        spread_time=paths.spread_time + jnp.where(both > 0, both * (bid.distance + ask.distance), none),
         quoted_time=paths.quoted_time + both,
     )
 

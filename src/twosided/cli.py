@@ -1,32 +1,172 @@
-"""The command line. JAX and what needs it are imported by the command that uses them, not here."""
+"""The command line. JAX and what needs it are imported by the command that uses them, not here.
+
+Exit code 0 where all went well, 2 where the user can mend something, which one line on standard error names, 130 where
+the run was interrupted. A run that does not end well leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from . import __version__
+from ._compiled import keep_what_is_compiled
 
 app = typer.Typer(
     help="Optimal two-sided quotes for a dealer who is hit at random.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every run writes one folder: case.toml, solution.nc, simulation.nc, summary.json and report.html.",
 )
 
+INTERRUPTED, TERMINATED = STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
-def _print_version(wanted: bool) -> None:
+CaseFile = Annotated[Path, typer.Argument(metavar="CASE.toml", help="A case file, or the folder of a run.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder; by default one of its name in runs/.")]
+Paths = Annotated[int | None, typer.Option(min=2, help="How many paths to simulate.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="The seed that the paths depend on.")]
+
+
+def _print_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"twosided {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
 def twosided(
-    version: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Print it."
-    ),
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Optimal two-sided quotes for a dealer who is hit at random."""
 
 
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Market messages, LOBSTER or Binance; by default the sample.")
+    ] = None,
+    out: Out = None,
+    paths: Paths = None,
+    seed: Seed = None,
+) -> None:
+    """Calibrate a dealer from market messages, solve, simulate, and report: the main job, end to end."""
+    from . import _commands
+
+    _commands.demo(data, out, paths, seed)
+
+
+@app.command()
+def solve(case: CaseFile, out: Out = None) -> None:
+    """Solve the problem that a case file states."""
+    from . import _commands
+
+    _commands.solve(case, out)
+
+
+@app.command()
+def simulate(
+    case: CaseFile,
+    out: Out = None,
+    paths: Paths = None,
+    seed: Seed = None,
+    fills: Annotated[str | None, typer.Option(help="'exact', or 'linear' in steps.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Time steps of the linear rule.")] = None,
+) -> None:
+    """Solve the problem that a case file states, and check the answer by simulation; options go before the file's."""
+    from . import _commands
+
+    given = {"paths": paths, "seed": seed, "fills": fills, "steps": steps}
+    _commands.simulate(case, out, {key: value for key, value in given.items() if value is not None})
+
+
+@app.command()
+def calibrate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Market messages, LOBSTER or Binance.")],
+    definition: Annotated[
+        str, typer.Option(help="What counts as a fill: 'reach', or 'virtual10' (any number of seconds).")
+    ] = "virtual10",
+    session: Annotated[
+        str | None, typer.Option(metavar="OPEN-CLOSE", help="Such as 10:00-15:30; by default the file's own.")
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Measure volatility and demand from market messages, and state the dealer's case."""
+    from . import _commands
+
+    _commands.calibrate(file, definition, session, out)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
+    """Write a run's report.html anew from what is in its folder."""
+    from . import _commands
+
+    _commands.report(run)
+
+
 def main() -> None:
-    """Run the command line; the console script `twosided`."""
-    app()
+    """Run the command line and exit; the console script `twosided`."""
+    keep_what_is_compiled()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without √ is no reason to fail
+    signal.signal(signal.SIGTERM, _terminated)
+    code = run()
+    if code in STOPPED:  # XLA may still be computing, and the interpreter would tear it down underneath
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = app(args=arguments, prog_name="twosided", standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    except BrokenPipeError:  # whoever read our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except MemoryError:
+        return _complain("error: out of memory; take fewer paths, steps or nodes")
+    except (ValueError, OSError, typer.TyperException) as error:
+        return _complain(f"error: {_said(error)}")
+    return _complain("interrupted; nothing was written", code) if code in STOPPED else code
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise SystemExit(TERMINATED)  # so that what is half-written is cleared away
+
+
+def _said(error: Exception) -> str:
+    from ._errors import about_file, one_line
+
+    if isinstance(error, typer.TyperException):
+        usage = getattr(error, "format_message", lambda: one_line(error))()
+        return f"{one_line(ValueError(usage)).rstrip('.')}; see twosided --help"
+    if isinstance(error, OSError):
+        return about_file(error, str(error.filename or "the operating system refused"))
+    return one_line(error)
+
+
+def _complain(line: str, code: int = 2) -> int:
+    typer.echo(f"twosided: {line}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

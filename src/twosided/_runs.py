@@ -1,0 +1,109 @@
+"""A run's folder: written beside its place under a hidden name and moved there at the end, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ._errors import UserError, about_file
+
+CASE, SOLUTION, SIMULATION, SUMMARY, REPORT = FILES = (
+    "case.toml",
+    "solution.nc",
+    "simulation.nc",
+    "summary.json",
+    "report.html",
+)
+
+
+@contextmanager
+def new_run(out: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `out` when the block ends well and vanishes when it does not.
+
+    It is made before any work, so that a place that cannot be written to is refused at once. An `out` that exists
+    must be a run of this tool or empty; its place is taken in one move, and what else a user kept in it stays.
+    """
+    _check_replaceable(out)
+    out = out.absolute()
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part.mkdir()
+    except OSError as error:
+        raise UserError(about_file(error, f"cannot write to {out.parent}") + "; choose a folder with --out") from None
+    try:
+        yield part
+        for file in part.iterdir():
+            file.chmod(0o666 & part.stat().st_mode)  # some were born as temporary files, closed to others
+        _take_place(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _check_replaceable(out: Path) -> None:
+    try:
+        if not out.exists() or (out.is_dir() and (is_run(out) or not any(out.iterdir()))):
+            return
+    except OSError as error:
+        raise UserError(about_file(error, f"cannot use {out}") + "; choose a folder with --out") from None
+    what = "is a folder that holds no run of twosided" if out.is_dir() else "is a file"
+    raise UserError(f"{out} {what}, and stays untouched; choose another folder with --out")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run that this tool wrote."""
+    try:
+        return "twosided" in json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def _take_place(part: Path, out: Path) -> None:
+    """Move `part` to `out`; a run that was there is dropped, and the files that are none of a run's are kept."""
+    old = part.with_suffix(".old")
+    had_one = out.exists()
+    if had_one:
+        os.rename(out, old)
+    try:
+        os.rename(part, out)
+    except BaseException:
+        if had_one and not out.exists():
+            os.rename(old, out)
+        raise
+    if had_one:
+        for entry in old.iterdir():
+            if entry.name not in FILES:
+                os.rename(entry, out / entry.name)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """`summary.json`: strict JSON, so that numbers that are not finite become null."""
+    text = json.dumps(_finite(summary), indent=2, allow_nan=False, ensure_ascii=False)
+    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What `write_summary` wrote; raises `UserError` where the folder holds no run."""
+    if not is_run(folder):
+        raise UserError(f"{folder} holds no run of twosided; give the folder that a run wrote, such as runs/demo")
+    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    for key in ("name", "command", "date", "versions", "seconds"):
+        if key not in summary:
+            raise UserError(f"{folder / SUMMARY}: {key} is missing; run the case again")
+    return summary
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value

@@ -1,0 +1,115 @@
+"""In which units a report shows time, distances and inventory: those a reader thinks in, stated on every axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
+_HUNDREDTHS = {"dollars": "cents", "euros": "cents"}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A quantity shown as `scale` times its value in the problem's unit, in `unit` (empty: none named)."""
+
+    scale: float
+    unit: str
+
+    def __call__(self, value: Any) -> Any:
+        return self.scale * np.asarray(value)
+
+    def label(self, what: str) -> str:
+        """What an axis says: `time (minutes)`."""
+        return f"{what} ({self.unit})" if self.unit else what
+
+
+@dataclass(frozen=True)
+class Display:
+    """The axes of a problem's report.
+
+    money: name of the unit of money.   lot: what one lot is, in words.
+    """
+
+    time: Axis
+    distance: Axis
+    inventory: Axis
+    money: str
+    lot: str
+
+
+def display_for(problem: Any, units: Mapping[str, Any], typical_distance: float) -> Display:
+    """The axes for a problem whose numbers are counted in `units` (keys: time, money, distance, seconds_per_year,
+    reference_price; all optional), given a typical distance in the problem's own unit."""
+    money = units.get("money", "money")
+    size = float(problem.size)
+    own = problem.units
+    if own["state"] == "lots":
+        lot = f"{float(problem.lot):,.6g} units of the asset"
+    else:
+        lot = f"{size:,.6g} {money}"
+    return Display(
+        time=_time(float(problem.horizon), units.get("time", own["time"]), units.get("seconds_per_year")),
+        distance=_distance(own["distance"], units, typical_distance),
+        inventory=Axis(1 / size, "lots"),
+        money=money,
+        lot=lot,
+    )
+
+
+def typical_distance(solution: Any) -> float:
+    """The median size of a solution's bid distances, in its problem's unit; nan where there is none."""
+    if solution is None:
+        return math.nan
+    bid = np.abs(np.asarray(solution.tables.bid))
+    bid = bid[np.isfinite(bid)]
+    return float(np.median(bid)) if bid.size else math.nan
+
+
+def _time(horizon: float, unit: str, seconds_per_year: float | None) -> Axis:
+    if unit == "years" and seconds_per_year:
+        seconds = float(seconds_per_year)
+    elif unit in _SECONDS:
+        seconds = _SECONDS[unit]
+    else:
+        return Axis(1.0, "" if unit == "time" else unit)
+    long = horizon * seconds
+    shown = "seconds" if long < 300 else "minutes" if long <= 3 * 3600 else "hours"
+    return Axis(seconds / _SECONDS[shown], shown)
+
+
+def _distance(kind: str, units: Mapping[str, Any], typical: float) -> Axis:
+    if kind == "relative" and "reference_price" not in units:
+        return Axis(1e4, "basis points")
+    price = float(units["reference_price"]) if kind == "relative" else 1.0
+    money = units.get("money", "money" if kind == "relative" else "")
+    if money in _HUNDREDTHS and not typical * price >= 1:  # nan: unknown, and seldom as much
+        return Axis(100 * price, _HUNDREDTHS[money])
+    return Axis(price, money)
+
+
+def number(value: Any, digits: int = 5) -> str:
+    """A number as a reader wants it: `digits` significant ones, thousands apart, no trailing zeros beyond a point."""
+    value = float(value)
+    if not math.isfinite(value):
+        return "not estimated" if math.isnan(value) else f"{value}"
+    size = abs(value)
+    if size and not 1e-4 <= size < 1e9:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    decimals = max(0, digits - 1 - (math.floor(math.log10(size)) if size else 0))
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def column(values: Any, digits: int = 4) -> list[str]:
+    """Numbers that stand below each other: the largest has `digits` significant ones, all have its decimals."""
+    values = np.asarray(values, dtype=float)
+    finite = np.abs(values[np.isfinite(values)])
+    largest = float(finite.max()) if finite.size else 0.0
+    decimals = max(0, digits - 1 - (math.floor(math.log10(largest)) if largest > 0 else 0))
+    return [f"{value:,.{decimals}f}" if math.isfinite(value) else "—" for value in values + 0.0]
