@@ -122,7 +122,7 @@ def pieces(knots: np.ndarray, value: np.ndarray, slope: np.ndarray) -> Curve:
 
 @dataclass(frozen=True)
 class Quadratic:
-    """`U = y + c - (lambda/2) y^2`: mean-variance with `y = z + Dh`, `c = Dtheta - Dh`, or with `y = z`, `c = Dtheta`."""
+    """`U = y + c - (lambda/2) y^2`: mean-variance, `y = z + Dh`, `c = Dtheta - Dh`, or with `y = z`, `c = Dtheta`."""
 
     aversion: float
     equilibrium: bool
@@ -162,7 +162,7 @@ class Utility:
 
 
 def best_income(curve: Curve, wish: Any, money: float, adverse: float, dtheta: Any, dh: Any) -> Any:
-    """The income `z = D (x - adverse)` that maximises `Lambda(x) U(z)`: bisection on its derivative; nan for no quote."""
+    """The income `z = D (x - adverse)` that maximises `Lambda(x) U(z)`, by bisection on its slope; nan for no quote."""
     low, high = wish.useful(dtheta, dh)
     end = money * (curve.end - adverse)
     high = np.minimum(high, end)

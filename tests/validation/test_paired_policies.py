@@ -1,5 +1,7 @@
 """Policies compared under one criterion with one seed; the equilibrium is a maximum only locally."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ BID_DECAY, ASK_DECAY = 2.0, 1.6  # an asymmetric pair
 class Perturbed(eqx.Module):
     """Another policy's quotes with distances added, until a time."""
 
-    policy: eqx.Module
+    policy: Any
     bid: float = 0.0
     ask: float = 0.0
     until: float = np.inf
