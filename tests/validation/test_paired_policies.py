@@ -31,8 +31,8 @@ class Perturbed(eqx.Module):
 
 OBJECTIVES = [
     ts.models.RunningPenalty(0.03, 0.1),
-    ts.models.ExponentialUtility(0.4),
-    ts.models.MeanQuadraticVariation(0.4),
+    ts.models.ExponentialUtility(0.1),  # times the std of wealth below one, or a few paths decide
+    ts.models.MeanQuadraticVariation(0.1),
 ]
 EACH_OBJECTIVE = pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: type(objective).__name__)
 
@@ -40,8 +40,8 @@ EACH_OBJECTIVE = pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda obj
 def assert_optimal(objective, share, paths, seed):
     """The optimal policy beats those off by `share` of 1/k: wider on both sides, and skewed."""
     problem = ts.models.InventoryDealer(
-        volatility=0.3,
-        horizon=3.0,
+        volatility=0.6,
+        horizon=2.0,
         bid_demand=ts.models.Exponential(120.0, BID_DECAY),
         ask_demand=ts.models.Exponential(80.0, ASK_DECAY),
         lot=1.0,
@@ -94,7 +94,7 @@ def test_an_equilibrium_is_no_maximum_at_time_0():
         start = np.zeros((3, q.size))
         start[0, limit] = 1.0
         mass, first, second = (
-            solve_ivp(slope, (0, horizon), start.ravel(), "DOP853", rtol=1e-9, atol=1e-11).y[:, -1].reshape(3, -1)
+            solve_ivp(slope, (0, horizon), start.ravel(), "LSODA", rtol=1e-8, atol=1e-9).y[:, -1].reshape(3, -1)
         )
         assert np.sum(mass) == pytest.approx(1.0, abs=1e-7)
         return np.sum(first) - 0.5 * lam * (np.sum(second) - np.sum(first) ** 2)
