@@ -214,8 +214,9 @@ def test_a_run_is_named_after_its_case_by_default(run, case, tmp_path, monkeypat
 
 def test_a_run_is_replaced_and_what_a_user_kept_beside_it_stays(run, case, tmp_path):
     folder = tmp_path / "run"
-    assert run("simulate", case, "--out", folder)[0] == 0
+    assert run("solve", case, "--out", folder)[0] == 0
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
+    (folder / "simulation.nc").write_text("of the run before", encoding="utf-8")
     assert run("solve", case, "--out", folder)[0] == 0
     assert left_in(folder) == {"case.toml", "solution.nc", "summary.json", "report.html", "notes.txt"}
     assert left_in(tmp_path) == {"small.toml", "run", *(f"run/{name}" for name in left_in(folder))}

@@ -113,3 +113,11 @@ def column(values: Any, digits: int = 4) -> list[str]:
     largest = float(finite.max()) if finite.size else 0.0
     decimals = max(0, digits - 1 - (math.floor(math.log10(largest)) if largest > 0 else 0))
     return [f"{value:,.{decimals}f}" if math.isfinite(value) else "—" for value in values + 0.0]
+
+
+def with_error(measured: float, error: float, predicted: float) -> list[str]:
+    """The three as texts, to the second significant digit of the standard error; empty where there is no number."""
+    if not 0 < error < math.inf:
+        return [number(value, 6) if math.isfinite(value) else "" for value in (measured, error, predicted)]
+    decimals = min(12, max(0, 1 - math.floor(math.log10(error))))
+    return [f"{value:,.{decimals}f}" if math.isfinite(value) else "" for value in (measured, error, predicted)]

@@ -150,8 +150,9 @@ def quotes_by_inventory(solution: Any, display: Display, reach: float) -> Figure
     right.set_title("spread, where both sides are quoted", fontsize=10)
     for ax in (left, right):
         ax.set_xlabel(display.inventory.label("inventory"))
-        ax.legend(fontsize=8, frameon=False, loc="upper center")
         _whole_numbers(ax.xaxis)
+    left.legend(fontsize=8, frameon=False, loc="upper center")  # free where the two lines cross
+    right.legend(fontsize=8, frameon=False, loc="best")
     return figure
 
 

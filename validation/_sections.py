@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import _figures as figures
-from ._display import Axis, Display, column, number
+from ._display import Axis, Display, column, number, with_error
 from ._html import bullets, figure, paragraph, table
 from ._verdict import Comparison
 
@@ -146,7 +146,7 @@ def calibration_section(record: Mapping[str, Any]) -> Section:
         "scale, with one Poisson standard error; the lines are the fitted exponentials, straight on this scale. Where "
         "the points leave their line, the exponential demand is wrong there: this matters near the distances that the "
         "dealer quotes, and little far out, where fills are rare. The points of one side are not independent: whoever "
-        "is filled at 30 cents would have been filled at 15.",
+        "is filled far out would have been filled closer in as well.",
     )
     return "The market, calibrated", body
 
@@ -294,14 +294,14 @@ def simulation_section(
         "predicts, where it predicts both: only its centre and width are predictions, its shape is there for the eye.",
     )
     if sample is not None:
-        count = len(sample.inventory)
+        count, exactly = len(sample.inventory), "" if simulation.rule == "exact" else ", drawn with exact fills,"
         body += _image(
             figures.inventory_bands(sample, solution.problem, display),
             "Inventory over time",
-            f"Where the inventory of {count:,} simulated paths lies: half of them within the dark band, nine in ten "
-            "within the light one, edges interpolated between whole lots. The quotes pull it back to where the dealer "
-            "wants it, so the bands stop widening after a while; they may widen once more near the horizon, when "
-            "holding inventory has little time left to hurt, and drift where the two sides are not alike. The "
+            f"Where the inventory of {count:,} simulated paths{exactly} lies: half of them within the dark band, nine "
+            "in ten within the light one, edges interpolated between whole lots. The quotes pull it back to where the "
+            "dealer wants it, so the bands stop widening after a while; they may widen once more near the horizon, "
+            "when holding inventory has little time left to hurt, and drift where the two sides are not alike. The "
             f"standard deviation is {_deviation(sample, display, 0.5)} lots halfway and "
             f"{_deviation(sample, display, 1.0)} at the end.",
         )
@@ -324,8 +324,7 @@ def comparison_rows(comparison: Comparison, display: Display) -> list[tuple[str,
     rows = []
     for row in comparison.rows:
         axis = axes.get(row.kind, Axis(1.0, row.unit))
-        numbers = ((row.measured, 6), (row.standard_error, 2), (row.predicted, 6))
-        cells = [number(axis(value), digits) if math.isfinite(value) else "" for value, digits in numbers]
+        cells = with_error(*(float(axis(value)) for value in (row.measured, row.standard_error, row.predicted)))
         rows.append((row.quantity, *cells, f"{row.z:+.2f}" if math.isfinite(row.z) else "", axis.unit))
     return rows
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .statistics import FEWEST_SAMPLES, critical_value
 
-LEVEL = 0.01
+LEVEL = 0.001
 """Chance that a run of a right solution is said to disagree, whatever the number of its comparisons."""
 
 

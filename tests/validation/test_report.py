@@ -1,7 +1,6 @@
 """The report: everything inside, every number as it was found, and bad news said aloud."""
 
 import re
-import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 
 import twosided as ts
-from twosided.validation import _figures, calibrate, read_messages, write_report
+from twosided.validation import _figures, calibrate, write_report
 from twosided.validation._dealer import SECONDS_PER_YEAR, risk_aversion_for, state_dealer
-from twosided.validation._display import Axis, column, display_for, number
+from twosided.validation._display import Axis, column, display_for, number, with_error
 from twosided.validation._html import page, table
 from twosided.validation._sample_file import append_paths, read_paths
 from twosided.validation._verdict import LEVEL, compare
@@ -38,7 +37,7 @@ def dealer(**changed: object) -> ts.models.InventoryDealer:
 
 @pytest.fixture(scope="module")
 def solution():
-    return ts.solve(dealer())
+    return ts.solve(dealer(), ts.hjb.FiniteDifference(steps=200, extrapolate=False))  # quick to compile
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +136,12 @@ def test_prediction_stands_beside_measurement(tmp_path, solution, simulation):
     found = Page(write_report(tmp_path / "r.html", solution, simulation))
     (row,) = (row for row in found.rows if row[:1] == ["mean wealth"])
     measured, error, predicted, z = (float(cell.replace(",", "")) for cell in row[1:5])
-    assert measured == pytest.approx(simulation.mean_wealth, rel=1e-5)
     assert error == pytest.approx(simulation.standard_error, rel=0.05)
-    assert predicted == pytest.approx(float(solution.expected_wealth(0.0)), rel=1e-5)
-    assert z == pytest.approx((measured - predicted) / simulation.standard_error, abs=0.02)
+    assert measured == pytest.approx(simulation.mean_wealth, abs=0.05 * error)
+    assert predicted == pytest.approx(float(solution.expected_wealth(0.0)), abs=0.05 * error)
+    assert z == pytest.approx(
+        (simulation.mean_wealth - float(solution.expected_wealth(0.0))) / error, rel=0.05, abs=0.02
+    )
 
 
 def test_agreement_is_said_in_the_lead(tmp_path, solution, simulation, monkeypatch):
@@ -158,22 +159,11 @@ def test_a_simulation_of_another_policy_is_caught_and_said_aloud(tmp_path, solut
     assert "bad" in found.classes
 
 
-def test_a_solution_that_did_not_converge_is_said_aloud(tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ts.hjb.NotConverged)
-        broken = ts.solve(dealer(), ts.hjb.Lattice(max_steps=2))
+def test_a_solution_that_did_not_converge_is_said_aloud(tmp_path, solution):
+    broken = replace(solution, tables=solution.tables._replace(residual=1.0))
     assert not broken.converged
-    broken = replace(
-        broken,
-        tables=broken.tables._replace(
-            **{
-                name: np.nan_to_num(getattr(broken.tables, name), posinf=0.0)
-                for name in ("value", "mean", "bid", "ask")
-            }
-        ),
-    )
     found = Page(write_report(tmp_path / "r.html", broken))
-    assert "THE SOLVE DID NOT CONVERGE" in found.text
+    assert "THE SOLVE DID NOT CONVERGE: the residual stayed above the tolerance" in found.text
     assert "bad" in found.classes
 
 
@@ -271,6 +261,19 @@ def test_numbers_below_each_other_share_their_decimals():
     assert column([]) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ((1891.3769, 1.38, 1887.4109), ["1,891.4", "1.4", "1,887.4"]),
+        ((0.898933, 0.0154, float("nan")), ["0.899", "0.015", ""]),
+        ((123456.0, 789.0, 123000.0), ["123,456", "789", "123,000"]),
+        ((10.38784, float("nan"), float("nan")), ["10.3878", "", ""]),
+    ],
+)
+def test_a_measurement_is_written_to_the_digits_that_its_error_leaves(given, shown):
+    assert with_error(*given) == shown
+
+
 # Pictures
 
 
@@ -317,10 +320,9 @@ def test_the_dealer_stated_in_years_is_the_one_measured_in_seconds(record):
     assert stated.units["seconds_per_year"] == year
 
 
-def test_the_risk_aversion_makes_the_inventory_as_uncertain_as_the_budget_says(record):
+def test_the_risk_aversion_is_that_of_the_budget_it_states(record):
     aversion = risk_aversion_for(record, 2.5)
     assert risk_aversion_for(record, 5.0) == pytest.approx(aversion / 16)
-    stated = state_dealer(record, float(np.mean(read_messages(sample_path()).mid_at(np.arange(*record.session)))))
-    solved = ts.solve(stated.twin)
-    halfway = sample_paths(stated.twin, solved.policy, paths=2_000, times=3, seed=2).inventory[:, 1]
-    assert np.std(halfway) == pytest.approx(2.5, rel=0.15), "the quadratic approximation is no better"
+    budget = record.problem(max_inventory=3, objective=None).objective  # states the same for a deviation of one lot
+    money = (record.volatility_per_sqrt_second.value * record.median_market_order_size) ** 2
+    assert risk_aversion_for(record, 1.0) * money / 2 == pytest.approx(float(budget.running))
