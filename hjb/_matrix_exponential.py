@@ -53,37 +53,53 @@ def log_path(
     for size in chunks:
         start = parts[-1][-1]
         if len(chunks) > 1 and len(parts) == 1:  # a steep start: its ratios are too large for any basis
-            parts.append(_log_step(diagonal, down, up, start, step)[None])
+            parts.append(_steep_step(diagonal, down, up, start, step, slope)[None])
             continue
-        rise = jnp.diff(start)
-        matrix = jnp.diag(diagonal) + jnp.diag(up * jnp.exp(rise), 1) + jnp.diag(down * jnp.exp(-rise), -1)
-        growth, log_growth = _outputs(matrix, step, size, slope)
+        growth, log_growth = _outputs(_in_basis(diagonal, down, up, start), step, size, slope)
         parts.append(start[None] + log_growth[:, None] + jnp.log(growth))
     return jnp.concatenate(parts)
 
 
-def _log_step(diagonal: Nodes, down: Any, up: Any, log_u: Nodes, step: Any) -> Nodes:
-    """`ln u` one step later by the Taylor series summed in logarithms: no component can overflow or get lost."""
+def _steep_step(diagonal: Nodes, down: Any, up: Any, log_u: Nodes, step: Any, slope: Any) -> Nodes:
+    """`ln u` one step later from a start too steep for any basis: a first instant in logarithms, then growing steps.
+
+    From time `t` to `4t` the ratio of two neighbours changes by about a factor of four however steep the start was, so
+    that every step after the first has a basis to stand on.
+    """
+    norm = (jnp.max(diagonal) - jnp.min(diagonal) + up + down) * step
+    growths = jnp.ceil(jnp.log2(jnp.maximum(norm, 1.0)) / 2)
+    first = step / 4.0**growths
+
+    def grow(_: Any, state: tuple[Any, Nodes]) -> tuple[Any, Nodes]:
+        reached, log_u = state
+        power, log_power = exponential(_in_basis(diagonal, down, up, log_u), 3 * reached, slope)
+        return 4 * reached, log_u + log_power + jnp.log(jnp.sum(power, axis=1))
+
+    start = first, _log_series(diagonal, down, up, log_u, first)
+    return lax.fori_loop(0, growths.astype(jnp.int32), grow, start)[1]
+
+
+def _in_basis(diagonal: Nodes, down: Any, up: Any, log_u: Nodes) -> Array:
+    """The matrix of the equation for `u` counted in multiples of `exp(log_u)`."""
+    rise = jnp.diff(log_u)
+    return jnp.diag(diagonal) + jnp.diag(up * jnp.exp(rise), 1) + jnp.diag(down * jnp.exp(-rise), -1)
+
+
+def _log_series(diagonal: Nodes, down: Any, up: Any, log_u: Nodes, step: Any) -> Nodes:
+    """`ln u` after a short step by the Taylor series summed in logarithms: no component can overflow or get lost."""
     shift = jnp.min(diagonal)
     stay = jnp.log(jnp.maximum(diagonal - shift, jnp.finfo(log_u.dtype).tiny))
-    norm = (jnp.max(diagonal) - shift + up + down) * step
-    parts = jnp.maximum(jnp.ceil(norm), 1.0)
-    log_dt = jnp.log(step / parts)
     none = jnp.full((1,), -jnp.inf)
 
     def term(n: Any, state: tuple[Nodes, Nodes]) -> tuple[Nodes, Nodes]:
         last, total = state
         above = jnp.concatenate([last[1:], none]) + jnp.log(up)
         below = jnp.concatenate([none, last[:-1]]) + jnp.log(down)
-        new = jnp.logaddexp(jnp.logaddexp(above, below), last + stay) + log_dt - jnp.log(n.astype(last.dtype))
+        new = jnp.logaddexp(jnp.logaddexp(above, below), last + stay) + jnp.log(step) - jnp.log(n.astype(last.dtype))
         return new, jnp.logaddexp(total, new)
 
-    def part(_: Any, log_u: Nodes) -> Nodes:
-        # Every node hears from every other, however far: as many terms as nodes, and some for the sum to settle.
-        total = lax.fori_loop(1, log_u.shape[0] + 40, term, (log_u, log_u))[1]
-        return total + shift * step / parts
-
-    return lax.fori_loop(0, parts.astype(jnp.int32), part, log_u)
+    # Every node hears from every other, however far: as many terms as nodes, and some for the sum to settle.
+    return lax.fori_loop(1, log_u.shape[0] + 40, term, (log_u, log_u))[1] + shift * step
 
 
 def _outputs(matrix: Array, step: Any, size: int, slope: Any) -> tuple[Array, Array]:

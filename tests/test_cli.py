@@ -52,24 +52,14 @@ paths = 2000
 seed = 1
 """
 
-LOTS = """
+FORMULA = """
 [problem]
-type = "InventoryDealer"
-volatility = 0.3
-horizon = 60.0
-lot = 1.0
-max_inventory = 4
-[problem.bid_demand]
-type = "Exponential"
-scale = 0.9
-decay = 0.3
-[problem.ask_demand]
-type = "Exponential"
-scale = 0.7
-decay = 0.3
-[problem.objective]
-type = "ExponentialUtility"
-risk_aversion = 0.01
+type = "AvellanedaStoikov"
+volatility = 2.0
+horizon = 1.0
+scale = 140.0
+decay = 1.5
+risk_aversion = 0.1
 [simulation]
 paths = 2000
 """
@@ -181,12 +171,14 @@ def test_simulate_writes_all_five_files_and_its_options_go_before_the_files(run,
 
 
 def test_the_linear_rule_is_asked_for_by_name_and_with_its_steps(run, tmp_path):
-    path = tmp_path / "lots.toml"
-    path.write_text(LOTS, encoding="utf-8")
+    path = tmp_path / "formula.toml"
+    path.write_text(FORMULA, encoding="utf-8")
     code, _, err = run("simulate", path, "--fills", "linear", "--out", tmp_path / "run")
     assert (code, len(err)) == (2, 1)
     assert "steps is missing; the linear rule needs the number of time steps" in err[0]
-    assert run("simulate", path, "--fills", "linear", "--steps", 50, "--out", tmp_path / "run")[0] == 0
+    code, out, err = run("simulate", path, "--fills", "linear", "--steps", 50, "--out", tmp_path / "run")
+    assert (code, err) == (0, [])
+    assert any("published approximation" in line for line in out)
     simulation = ts.Simulation.load(tmp_path / "run" / "simulation.nc")
     assert (simulation.rule, simulation.steps) == ("linear", 50)
 
