@@ -411,7 +411,10 @@ LONG = {
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path, name, number, code, after):
     path = tmp_path / "long.toml"
     path.write_text(LONG[name], encoding="utf-8")
-    arguments = [sys.executable, "-m", "twosided.cli", name, str(path), "--out", str(tmp_path / "run")]
+    # A shell that runs the tests in the background leaves SIGINT ignored; this is about who presses Ctrl-C.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = f"{listening}; from twosided.cli import main; main()"
+    arguments = [sys.executable, "-c", command, name, str(path), "--out", str(tmp_path / "run")]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path.parent / "cache")}
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 60
