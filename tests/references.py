@@ -120,6 +120,24 @@ def pieces(knots: np.ndarray, value: np.ndarray, slope: np.ndarray) -> Curve:
     return Curve(lambda x: 1 / reciprocal(x)[0], lambda x: -reciprocal(x)[1] / reciprocal(x)[0] ** 2)
 
 
+def tabulated(distance: Any, rate: Any) -> Curve:
+    """Schumaker's spline (1983) of `G = 1/Lambda`: slopes at the points are harmonic means of the chords, weighted by
+    width, at the first point `chord^2/neighbour`, at the last `2 chord - neighbour`; one knot more between two points,
+    where the slope is the chord's.
+    """
+    x, g = np.asarray(distance, dtype=float), 1 / np.asarray(rate, dtype=float)
+    width, chord = np.diff(x), np.diff(g) / np.diff(x)
+    inner = [(v + w) / (v / c + w / d) for v, w, c, d in zip(width, width[1:], chord, chord[1:], strict=False)]
+    slope = [chord[0] ** 2 / inner[0], *inner, 2 * chord[-1] - inner[-1]]
+    knots, values, slopes = [x[0]], [g[0]], [slope[0]]
+    for i, (w, c) in enumerate(zip(width, chord, strict=True)):
+        until = w * (slope[i + 1] - c) / (slope[i + 1] - slope[i])
+        knots += [x[i] + until, x[i + 1]]
+        values += [g[i] + until * (slope[i] + c) / 2, g[i + 1]]
+        slopes += [c, slope[i + 1]]
+    return pieces(np.array(knots), np.array(values), np.array(slopes))
+
+
 @dataclass(frozen=True)
 class Quadratic:
     """`U = y + c - (lambda/2) y^2`: mean-variance, `y = z + Dh`, `c = Dtheta - Dh`, or with `y = z`, `c = Dtheta`."""
