@@ -1,0 +1,139 @@
+"""Books and messages: one message at a time in lockstep, or each book at its own pace.
+
+`step` gives every book one message and returns when the slowest is done: what a market calls when it must look at all
+books between messages. `drive` lets every book take its next message as soon as it is ready, from a source that may
+look at the book: no book waits for another's long sweep, so it is several times as fast. Both are the same
+micro-step (`_micro`), and leave the same books and the same fills.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._blocks import in_blocks
+from ._layout import read
+from ._micro import advance, idle
+from .book import Book
+from .fills import Fills, Tape, no_fills
+from .messages import Message
+from .rules import BookRules
+
+NO_RULES = BookRules()
+BLOCK = 64
+"""Books computed at once on a CPU, few enough for their state to stay in its cache."""
+
+
+class Outcome(NamedTuple):
+    """What became of one message per book; fields of shape (books,).
+
+    answer:  a value of `Answer`.
+    traded:  size traded now.
+    rested:  size now standing in the book under the message's number.
+    cancelled: size taken off the order that a cancel, replace or reduce refers to.
+    pulled:  size of the owner's own resting orders that was pulled, lest it trade with itself.
+    fills:   the trades, in order.
+    """
+
+    answer: jax.Array
+    traded: jax.Array
+    rested: jax.Array
+    cancelled: jax.Array
+    pulled: jax.Array
+    fills: Fills
+
+
+def step(book: Book, message: Message, rules: BookRules = NO_RULES, *, fills: int = 32) -> tuple[Book, Outcome]:
+    """Give every book one message (`Kind.NOTHING` for none): pure, for use inside `jit` and `scan`.
+
+    fills: how many trades one message may make; what would trade beyond that is refused and counted.
+    """
+
+    def on(carry):
+        book, work, arrives, made = carry
+        book, work, fill = advance(book, work, message, arrives, rules, made.room)
+        return book, work, jnp.zeros_like(arrives), made.record(fill)
+
+    def busy(carry):
+        return jnp.any(carry[2] | ~carry[1].ready)
+
+    start = (book, idle(book.books), jnp.ones(book.books, bool), no_fills(book.books, fills))
+    book, work, _, made = lax.while_loop(busy, on, start)
+    return book, Outcome(work.answer, work.traded, work.rested, work.cancelled, work.pulled, made)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where each book's next message comes from."""
+
+    @property
+    def more(self) -> jax.Array:
+        """Whether there is a further message for each book, (books,)."""
+        ...
+
+    def take(self, book: Book, ready: jax.Array) -> tuple[Message, jax.Array, Any]:
+        """A message for each book, whether it arrives (only where the book is ready), and the source after that."""
+        ...
+
+
+SourceT = TypeVar("SourceT", bound=Source)
+TapeT = TypeVar("TapeT", bound=Tape)
+
+
+def drive(book: Book, source: SourceT, tape: TapeT, rules: BookRules = NO_RULES) -> tuple[Book, SourceT, TapeT]:
+    """Let every book take messages at its own pace until the source has no more for any of them."""
+
+    def on(carry):
+        book, work, source, tape = carry
+        message, arrives, source = source.take(book, work.ready)
+        book, work, fill = advance(book, work, message, arrives, rules, tape.room)
+        return book, work, source, tape.record(fill)
+
+    def busy(carry):
+        _, work, source, _ = carry
+        return jnp.any(source.more | ~work.ready)
+
+    book, _, source, tape = lax.while_loop(busy, on, (book, idle(book.books), source, tape))
+    return book, source, tape
+
+
+class Stream(eqx.Module):
+    """Messages known beforehand."""
+
+    words: jax.Array
+    at: jax.Array
+    length: int = eqx.field(static=True)
+
+    @property
+    def more(self) -> jax.Array:
+        return self.at < self.length
+
+    def take(self, book: Book, ready: jax.Array) -> tuple[Message, jax.Array, Stream]:
+        fields = len(Message._fields)
+        arrives = ready & self.more
+        row = lax.iota(jnp.int32, book.books) * self.length + jnp.minimum(self.at, self.length - 1)
+        message = Message(*(read(self.words, row * fields + k) for k in range(fields)))
+        return message, arrives, Stream(self.words, self.at + arrives.astype(jnp.int32), self.length)
+
+
+def replay(
+    book: Book, rows: jax.Array, tape: TapeT, rules: BookRules = NO_RULES, *, block: int = BLOCK
+) -> tuple[Book, TapeT]:
+    """Send each book its own stream of messages, all known beforehand: `rows` is (books, messages, 6), `Message.rows`.
+
+    Books are computed in blocks of `block`, one block after the other; arrays in `rules` have one number per book.
+    """
+    books, length, fields = rows.shape
+    if books != book.books or fields != len(Message._fields) or length < 1:
+        raise ValueError(f"rows must be ({book.books}, messages, {len(Message._fields)}), got {rows.shape}")
+    stream = Stream(rows.reshape(-1), jnp.zeros(books, jnp.int32), length)
+
+    def run(book: Book, stream: Stream, tape: TapeT, rules: BookRules) -> tuple[Book, TapeT]:
+        book, _, tape = drive(book, stream, tape, rules)
+        return book, tape
+
+    return in_blocks(run, books, block)(book, stream, tape, rules)
