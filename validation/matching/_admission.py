@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._layout import MOST_OWNERS, PLACE, SIZE, Layout, read
+from ._layout import MOST_OWNERS, PLACE, SIZE, read
+from .book import Book
 from .messages import BUY, SELL, Answer, Kind, Message
 from .rules import BookRules, OddLots
 
@@ -20,7 +21,7 @@ class Task(IntEnum):
     """What is to be done next for a message."""
 
     NONE = 0
-    TAKE_OFF = 1  # take `off` from the resting order, then enter what is left, if any
+    TAKE_OFF = 1  # take some off the resting order, then enter what is left, if any
     ENTER = 2  # trade within the price, then let the rest stand
     TAKE = 3  # trade within the price, then drop the rest
     COUNT = 4  # see whether all of it would trade, then take it
@@ -33,7 +34,6 @@ class Intent(NamedTuple):
     side: jax.Array
     price: jax.Array
     left: jax.Array
-    off: jax.Array
     order: jax.Array
     owner: jax.Array
 
@@ -45,7 +45,7 @@ SIZED = (*ENTERING, Kind.REPLACE, Kind.REDUCE)
 PRICED = (Kind.LIMIT, Kind.IMMEDIATE, Kind.ALL_OR_NOTHING, Kind.POST_ONLY, Kind.REPLACE)
 
 
-def _among(kind: jax.Array, kinds: Iterable[Kind]) -> jax.Array:
+def among(kind: jax.Array, kinds: Iterable[Kind]) -> jax.Array:
     return ((sum(1 << k for k in kinds) >> jnp.clip(kind, 0, 31)) & 1) == 1
 
 
@@ -54,66 +54,62 @@ def within(side: jax.Array, price: jax.Array, bid: jax.Array, ask: jax.Array, ti
     return where(side > 0, ask <= jnp.minimum(price, ticks - 1), bid >= jnp.maximum(price, 0))
 
 
-def admit(
-    layout: Layout,
-    words: jax.Array,
-    base: jax.Array,
-    bid: jax.Array,
-    ask: jax.Array,
-    origin: jax.Array,
-    message: Message,
-    rules: BookRules,
-) -> tuple[Intent, jax.Array]:
-    """The task of each message, `Task.NONE` where it is refused, and the answer."""
-    kind = message.kind
-    refers = _among(kind, REFERRING)
-    numbered = (message.order >= 1) & (message.order <= layout.orders)
+class Standing(NamedTuple):
+    """The order that rests under a message's number, if any; (books,)."""
+
+    numbered: jax.Array  # whether the number is one of the book's
+    size: jax.Array
+    place: jax.Array
+
+
+def look_up(book: Book, base: jax.Array, message: Message) -> Standing:
+    """What rests under each message's number; `base` is where each book's words begin."""
+    numbered = (message.order >= 1) & (message.order <= book.layout.orders)
     node = base + 4 * where(numbered, message.order, 0)
-    standing_size, place = read(words, node + SIZE), read(words, node + PLACE)
-    standing_tick = place & 0xFFFF
-
-    side = where(refers, where(standing_tick <= bid, BUY, SELL), message.side)
-    owner = where(refers, place >> 16, message.owner)
-    tick = message.price - origin
-    last = layout.ticks - 1
-    price = where(kind == int(Kind.MARKET), where(side > 0, last, 0), tick)
-    trades = within(side, price, bid, ask, layout.ticks)
-
-    answer = _check(layout, message, rules, side, tick, numbered, standing_size, trades)
-    task, off, left = _plan(message, standing_size, standing_tick == tick)
-    task = where(answer == int(Answer.ACCEPTED), task, int(Task.NONE))
-    return Intent(task, side, price, left, off, message.order, owner), answer
+    return Standing(numbered, read(book.words, node + SIZE), read(book.words, node + PLACE))
 
 
-def _plan(message: Message, standing: jax.Array, same_price: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Task, size to take off what stands, and size to enter, of messages that nothing speaks against."""
+def _side(book: Book, message: Message, standing: Standing) -> jax.Array:
+    """The message's, or that of the order it refers to."""
+    resting = where((standing.place & 0xFFFF) <= book.bid, BUY, SELL)
+    return where(among(message.kind, REFERRING), resting, message.side)
+
+
+def _price(book: Book, message: Message, side: jax.Array) -> jax.Array:
+    """The worst tick at which a message trades."""
+    last = book.layout.ticks - 1
+    return where(message.kind == int(Kind.MARKET), where(side > 0, last, 0), message.price - book.origin)
+
+
+def plan(book: Book, message: Message, standing: Standing, answer: jax.Array) -> tuple[Intent, jax.Array]:
+    """The task of each message, none where the answer is a refusal, and the size to take off what stands."""
     kind, size = message.kind, message.size
-    in_place = same_price & (size < standing)
-    off = where(kind == int(Kind.REDUCE), jnp.minimum(size, standing), standing)
-    off = where((kind == int(Kind.REPLACE)) & in_place, standing - size, off)
-    left = where((kind == int(Kind.CANCEL)) | (kind == int(Kind.REDUCE)), 0, size)
-    left = where((kind == int(Kind.REPLACE)) & in_place, 0, left)
-    task = where(_among(kind, REFERRING), int(Task.TAKE_OFF), int(Task.TAKE))
-    task = where(_among(kind, STANDING), int(Task.ENTER), task)
+    refers = among(kind, REFERRING)
+    side = _side(book, message, standing)
+    owner = where(refers, standing.place >> 16, message.owner)
+    replaces = kind == int(Kind.REPLACE)
+    same_price = (standing.place & 0xFFFF) == message.price - book.origin
+    in_place = replaces & same_price & (size < standing.size)
+
+    off = where(kind == int(Kind.REDUCE), jnp.minimum(size, standing.size), standing.size)
+    off = where(in_place, standing.size - size, off)
+    left = where(refers & ~(replaces & ~in_place), 0, size)
+    task = where(refers, int(Task.TAKE_OFF), int(Task.TAKE))
+    task = where(among(kind, STANDING), int(Task.ENTER), task)
     task = where(kind == int(Kind.ALL_OR_NOTHING), int(Task.COUNT), task)
-    return where(kind == int(Kind.NOTHING), int(Task.NONE), task), off, left
+    task = where((kind == int(Kind.NOTHING)) | (answer != int(Answer.ACCEPTED)), int(Task.NONE), task)
+    return Intent(task, side, _price(book, message, side), left, message.order, owner), off
 
 
-def _check(
-    layout: Layout,
-    message: Message,
-    rules: BookRules,
-    side: jax.Array,
-    tick: jax.Array,
-    numbered: jax.Array,
-    standing_size: jax.Array,
-    trades: jax.Array,
-) -> jax.Array:
-    """The answer; where several refusals apply, the first of this list."""
-    kind, size = message.kind, message.size
-    enters, stands, refers = _among(kind, ENTERING), _among(kind, STANDING), _among(kind, REFERRING)
-    sized, priced = _among(kind, SIZED), _among(kind, PRICED)
-    stands_already = numbered & (standing_size > 0)
+def check(book: Book, message: Message, standing: Standing, rules: BookRules) -> jax.Array:
+    """The answer to each message on arrival; where several refusals apply, the first of this list."""
+    layout, kind, size = book.layout, message.kind, message.size
+    side = _side(book, message, standing)
+    tick = message.price - book.origin
+    trades = within(side, tick, book.bid, book.ask, layout.ticks)
+    enters, stands, refers = among(kind, ENTERING), among(kind, STANDING), among(kind, REFERRING)
+    sized, priced = among(kind, SIZED), among(kind, PRICED)
+    numbered, stands_already = standing.numbered, standing.numbered & (standing.size > 0)
     refusals = [
         ((kind < 0) | (kind > max(Kind)), Answer.UNKNOWN_KIND),
         (enters & (side != BUY) & (side != SELL), Answer.BAD_SIDE),
@@ -124,20 +120,35 @@ def _check(
         (sized & (size <= 0), Answer.BAD_SIZE),
         (sized & (size > layout.most_size), Answer.SIZE_TOO_LARGE),
     ]
-    if rules.lot is not None:
-        may_be_odd = (rules.odd_lots == int(OddLots.ALLOWED)) | ((rules.odd_lots == int(OddLots.SOLD)) & (side < 0))
-        refusals.append((sized & (size % rules.lot != 0) & ~may_be_odd, Answer.ODD_SIZE))
-    if rules.tick is not None:
-        refusals.append((priced & (message.price % rules.tick != 0), Answer.OFF_TICK))
-    for limit, beyond in ((rules.lowest, jnp.less), (rules.highest, jnp.greater)):
-        if limit is not None:
-            refusals.append((priced & beyond(message.price, limit), Answer.OUTSIDE_LIMITS))
+    refusals += against_rules(rules, message, side, sized, priced)
     refusals += [
         (priced & ((tick < 0) | (tick >= layout.ticks)), Answer.OFF_GRID),
         ((kind == int(Kind.POST_ONLY)) & trades, Answer.WOULD_TRADE),
         ((kind == int(Kind.ALL_OR_NOTHING)) & ~trades, Answer.CANNOT_FILL),
     ]
-    answer = jnp.zeros_like(kind)
+    return first(refusals)
+
+
+def against_rules(
+    rules: BookRules, message: Message, side: jax.Array, sized: jax.Array, priced: jax.Array
+) -> list[tuple[jax.Array, Answer]]:
+    """What the rules have against the sizes and prices of messages that have one."""
+    refusals = []
+    size, price = message.size, message.price
+    if rules.lot is not None:
+        may_be_odd = (rules.odd_lots == int(OddLots.ALLOWED)) | ((rules.odd_lots == int(OddLots.SOLD)) & (side < 0))
+        refusals.append((sized & (size % rules.lot != 0) & ~may_be_odd, Answer.ODD_SIZE))
+    if rules.tick is not None:
+        refusals.append((priced & (price % rules.tick != 0), Answer.OFF_TICK))
+    for limit, beyond in ((rules.lowest, jnp.less), (rules.highest, jnp.greater)):
+        if limit is not None:
+            refusals.append((priced & beyond(price, limit), Answer.OUTSIDE_LIMITS))
+    return refusals
+
+
+def first(refusals: list[tuple[jax.Array, Answer]]) -> jax.Array:
+    """The first that applies, or ACCEPTED."""
+    answer = jnp.zeros_like(refusals[0][0], jnp.int32)
     for applies, refusal in reversed(refusals):
         answer = where(applies, int(refusal), answer)
     return answer

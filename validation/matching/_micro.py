@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._admission import Intent, Task, admit, within
+from ._admission import Intent, Task, check, look_up, plan, within
 from ._layout import BEFORE, NEXT, PLACE, SIZE, WORD, Layout, read, write
+from ._stages import apart
 from .book import Book
 from .messages import FIRST_OVERFLOW, FIRST_REFUSAL, Answer, Message
 from .rules import BookRules, SelfTrade
@@ -62,6 +63,15 @@ def idle(books: int) -> Work:
     return Work(Intent(*[none] * len(Intent._fields)), *[none] * (len(Work._fields) - 1))
 
 
+class _Act(NamedTuple):
+    """What each book does in this micro-step, at most one of the first four; booleans of shape (books,)."""
+
+    meets: jax.Array  # the first order of the best level on the other side
+    adds: jax.Array  # the incoming order to its level
+    counts: jax.Array  # an order that would be met
+    takes_off: jax.Array  # from the order referred to
+
+
 class _Node(NamedTuple):
     """The node in motion, its own words."""
 
@@ -72,6 +82,17 @@ class _Node(NamedTuple):
     place: jax.Array
 
 
+class _Deed(NamedTuple):
+    """What comes of it."""
+
+    traded: jax.Array  # size
+    amount: jax.Array  # size taken off the node
+    pulls: jax.Array  # whether that was to prevent a trade with itself
+    tally: jax.Array
+    number: jax.Array
+    told: jax.Array  # an `Answer` other than ACCEPTED, if this is where it is decided
+
+
 def advance(
     book: Book, work: Work, message: Message, arrives: jax.Array, rules: BookRules, room: jax.Array
 ) -> tuple[Book, Work, Fill]:
@@ -80,161 +101,188 @@ def advance(
     room: fills that can still be recorded, (books,); an order that would need one more is stopped.
     """
     layout, words = book.layout, book.words
+    always = book.bid[0] >= -1
     base = lax.iota(jnp.int32, book.books) * layout.words
-    told = where(arrives, int(Answer.ACCEPTED), work.answer)
-    work = _take_up(book, base, work, message, arrives, rules)
-    intent = work.intent
 
-    best = where(intent.side > 0, book.ask, book.bid)
+    work, off, told = _take_up(always, book, base, work, message, arrives, rules)
+    intent = work.intent
+    act, start = apart(always, lambda: _choose(book, work))
+    head = read(words, base + 4 * start + NEXT)
+    at = apart(always, lambda: where(act.meets | act.counts, head, where(act.adds | act.takes_off, intent.order, 0)))
+    row = base + 4 * at
+    node = _Node(at, *(read(words, row + word) for word in (NEXT, BEFORE, SIZE, PLACE)))
+    deed = apart(always, lambda: _do(layout, work, act, node, off, told, rules, room))
+
+    price = where(intent.side > 0, book.ask, book.bid) + book.origin
+    fill = Fill(at, intent.order, price, deed.traded, intent.side, node.place >> 16, intent.owner)
+    moved, seeking = _move(always, book, base, work, act, node, deed)
+    work = apart(always, lambda: _account(layout, work, act, node, deed)._replace(seeking=seeking))
+    return moved, work, fill
+
+
+def _take_up(
+    always: jax.Array,
+    book: Book,
+    base: jax.Array,
+    work: Work,
+    message: Message,
+    arrives: jax.Array,
+    rules: BookRules,
+) -> tuple[Work, jax.Array, jax.Array]:
+    """The work in hand or the message that arrives, the size that one takes off, and what is answered at once."""
+    layout, none = book.layout, jnp.zeros_like(book.bid)
+    standing = look_up(book, base, message)
+    answer = apart(always, lambda: where(arrives, check(book, message, standing, rules), 0))
+
+    def merge() -> tuple[Work, jax.Array]:
+        intent, off = plan(book, message, standing, answer)
+        cursor = layout.level(where(intent.side > 0, book.ask, book.bid))
+        fresh = Work(intent, answer, none, none, none, none, cursor, none, none, none)
+        return jax.tree.map(lambda new, old: where(arrives, new, old), fresh, work), off
+
+    return *apart(always, merge), answer
+
+
+def _choose(book: Book, work: Work) -> tuple[_Act, jax.Array]:
+    """What each book is to do, and the node after which to look for the one to do it to."""
+    intent, layout = work.intent, book.layout
     at_work = (intent.task >= int(Task.ENTER)) & (work.seeking == 0)
     counts = at_work & (intent.task == int(Task.COUNT))
     meets = at_work & ~counts & within(intent.side, intent.price, book.bid, book.ask, layout.ticks)
     adds = at_work & ~meets & (intent.task == int(Task.ENTER))
-    takes_off = intent.task == int(Task.TAKE_OFF)
-
-    start = where(counts, work.cursor, layout.level(where(meets, best, 0)))
-    head = read(words, base + 4 * start + NEXT)
-    at = where(meets | counts, head, where(adds | takes_off, intent.order, 0))
-    row = base + 4 * at
-    node = _Node(at, *(read(words, row + word) for word in (NEXT, BEFORE, SIZE, PLACE)))
-
-    own = _own(intent, node, rules)
-    full = meets & ~own & (room <= 0)
-    trades = meets & ~own & ~full
-    pulls = meets & own & _chosen(rules, SelfTrade.CANCEL_RESTING)
-    traded = where(trades, jnp.minimum(intent.left, node.size), 0)
-    amount = where(pulls, node.size, where(takes_off, intent.off, traded))
-
-    fill = Fill(at, intent.order, best + book.origin, traded, intent.side, node.place >> 16, intent.owner)
-    moved, seeking = _move(book, base, node, adds, amount, intent, work.seeking)
-    done = _account(work, meets, pulls, full, takes_off, adds, traded, amount)
-    done = _count(done, layout, node, counts, own, rules, room)
-    return _tell(moved, told, done.answer), done._replace(seeking=seeking), fill
+    best = where(intent.side > 0, book.ask, book.bid)
+    start = where(counts, work.cursor, where(meets, layout.level(best), 0))
+    return _Act(meets, adds, counts, intent.task == int(Task.TAKE_OFF)), start
 
 
-def _take_up(book: Book, base: jax.Array, work: Work, message: Message, arrives: jax.Array, rules: BookRules) -> Work:
-    """The work in hand, or the message that arrives."""
-    layout = book.layout
-    intent, answer = admit(layout, book.words, base, book.bid, book.ask, book.origin, message, rules)
-    none = jnp.zeros_like(answer)
-    cursor = layout.level(where(intent.side > 0, book.ask, book.bid))
-    fresh = Work(intent, answer, none, none, none, none, cursor, none, none, none)
-    return jax.tree.map(lambda new, old: where(arrives, new, old), fresh, work)
-
-
-def _own(intent: Intent, node: _Node, rules: BookRules) -> jax.Array:
-    """Whether the node is an order of the incoming order's owner, where that matters."""
-    if rules.self_trade is None:
-        return jnp.zeros_like(intent.owner, bool)
-    return (intent.owner > 0) & (node.place >> 16 == intent.owner)
-
-
-def _chosen(rules: BookRules, choice: SelfTrade) -> jax.Array | bool:
-    return False if rules.self_trade is None else jnp.asarray(rules.self_trade == int(choice))
-
-
-def _account(
+def _do(
+    layout: Layout,
     work: Work,
-    meets: jax.Array,
-    pulls: jax.Array,
-    full: jax.Array,
-    takes_off: jax.Array,
-    adds: jax.Array,
-    traded: jax.Array,
-    amount: jax.Array,
-) -> Work:
-    """The message in hand after its motion, done with where nothing of it is left to deal with."""
+    act: _Act,
+    node: _Node,
+    off: jax.Array,
+    told: jax.Array,
+    rules: BookRules,
+    room: jax.Array,
+) -> _Deed:
+    """How much trades, how much is taken off the node, and what that means for the message."""
     intent = work.intent
-    stopped = meets & ~pulls & (traded == 0)
-    left = where(adds | stopped, 0, intent.left - traded)
-    taking_misses = ~meets & (work.seeking == 0) & (intent.task == int(Task.TAKE))
-    finished = ((meets | takes_off) & (left == 0)) | adds | taking_misses
-    task = where(takes_off, int(Task.ENTER), intent.task)
-    answer = where(stopped, where(full, int(Answer.TOO_MANY_FILLS), int(Answer.SELF_TRADE)), work.answer)
-    return work._replace(
-        intent=intent._replace(task=where(finished, int(Task.NONE), task), left=left),
-        answer=answer,
-        traded=work.traded + traded,
-        rested=work.rested + where(adds, intent.left, 0),
-        cancelled=work.cancelled + where(takes_off, amount, 0),
-        pulled=work.pulled + where(pulls, amount, 0),
+    pulls, stops = _own(intent, node, rules)
+    full = act.meets & ~pulls & ~stops & (room <= 0)
+    traded = where(act.meets & ~pulls & ~stops & ~full, jnp.minimum(intent.left, node.size), 0)
+    amount = where(act.takes_off, off, where(act.meets & pulls, node.size, traded))
+
+    # All or nothing: look at the orders it would meet, one at a time, before it touches any.
+    is_order = node.at <= layout.orders
+    countable = act.counts & is_order & ~pulls & ~stops
+    tally = work.tally + where(countable, jnp.minimum(node.size, intent.left - work.tally), 0)
+    number = work.number + where(countable, 1, 0)
+    fails = act.counts & where(is_order, stops, _beyond(layout, intent, _next_tick(intent, node)))
+    too_many = act.counts & (tally == intent.left) & (number > room)
+
+    told = where(act.meets & stops, int(Answer.SELF_TRADE), told)
+    told = where(fails, int(Answer.CANNOT_FILL), told)
+    told = where(full | too_many, int(Answer.TOO_MANY_FILLS), told)
+    return _Deed(traded, amount, act.meets & pulls, tally, number, told)
+
+
+def _own(intent: Intent, node: _Node, rules: BookRules) -> tuple[jax.Array | bool, jax.Array | bool]:
+    """Whether the node is an order of the incoming one's owner that is to be pulled, or that is to stop it."""
+    if rules.self_trade is None:
+        never = jnp.zeros_like(intent.owner, bool)
+        return never, never
+    own = (intent.owner > 0) & (node.place >> 16 == intent.owner)
+    return own & (rules.self_trade == int(SelfTrade.CANCEL_RESTING)), own & (
+        rules.self_trade == int(SelfTrade.CANCEL_INCOMING)
     )
 
 
-def _count(
-    work: Work, layout: Layout, node: _Node, counts: jax.Array, own: jax.Array, rules: BookRules, room: jax.Array
-) -> Work:
-    """An all-or-nothing order looks at the orders it would meet, one at a time, before it touches any."""
-    intent = work.intent
-    is_order = node.at <= layout.orders
-    barred = counts & is_order & own & _chosen(rules, SelfTrade.CANCEL_INCOMING)
-    countable = counts & is_order & ~own
-    tally = work.tally + where(countable, jnp.minimum(node.size, intent.left - work.tally), 0)
-    number = work.number + where(countable, 1, 0)
-    enough = counts & (tally == intent.left)
+def _next_tick(intent: Intent, node: _Node) -> jax.Array:
+    return (node.place & 0xFFFF) + intent.side
 
-    tick = (node.place & 0xFFFF) + intent.side
-    beyond = where(intent.side > 0, tick > intent.price, tick < intent.price) | (tick < 0) | (tick >= layout.ticks)
-    fails = barred | (counts & ~is_order & beyond)
-    too_many = enough & (number > room)
-    task = where(enough, int(Task.TAKE), intent.task)
-    answer = where(fails, int(Answer.CANNOT_FILL), work.answer)
+
+def _beyond(layout: Layout, intent: Intent, tick: jax.Array) -> jax.Array:
+    return where(intent.side > 0, tick > intent.price, tick < intent.price) | (tick < 0) | (tick >= layout.ticks)
+
+
+def _account(layout: Layout, work: Work, act: _Act, node: _Node, deed: _Deed) -> Work:
+    """The message in hand after its motion, done with where nothing of it is left to deal with."""
+    intent = work.intent
+    stopped = deed.told > 0
+    left = where(act.adds | stopped, 0, intent.left - deed.traded)
+    missed = (intent.task == int(Task.TAKE)) & (work.seeking == 0) & ~act.meets
+    finished = stopped | act.adds | missed | ((act.meets | act.takes_off) & (left == 0))
+    task = where(act.takes_off, int(Task.ENTER), intent.task)
+    task = where(act.counts & (deed.tally == intent.left), int(Task.TAKE), task)
+    cursor = where(node.at <= layout.orders, node.at, layout.level(_next_tick(intent, node)))
     return work._replace(
-        intent=intent._replace(task=where(fails | too_many, int(Task.NONE), task)),
-        answer=where(too_many, int(Answer.TOO_MANY_FILLS), answer),
-        cursor=where(counts, where(is_order, node.at, layout.level(tick)), work.cursor),
-        tally=tally,
-        number=number,
+        intent=intent._replace(task=where(finished, int(Task.NONE), task), left=left),
+        answer=where(stopped, deed.told, work.answer),
+        traded=work.traded + deed.traded,
+        rested=work.rested + where(act.adds, intent.left, 0),
+        cancelled=work.cancelled + where(act.takes_off, deed.amount, 0),
+        pulled=work.pulled + where(deed.pulls, deed.amount, 0),
+        cursor=where(act.counts, cursor, work.cursor),
+        tally=deed.tally,
+        number=deed.number,
     )
 
 
 def _move(
-    book: Book,
-    base: jax.Array,
-    node: _Node,
-    adds: jax.Array,
-    amount: jax.Array,
-    intent: Intent,
-    seeking: jax.Array,
+    always: jax.Array, book: Book, base: jax.Array, work: Work, act: _Act, node: _Node, deed: _Deed
 ) -> tuple[Book, jax.Array]:
-    """Take `amount` off the node or add it to the level of the intent's price; then see to the best prices."""
-    layout, words = book.layout, book.words
-    sought = jnp.clip(where(seeking > 0, book.ask, book.bid), 0, layout.ticks - 1)
-    tick = where(adds, intent.price, where(seeking != 0, sought, node.place & 0xFFFF))
+    """Take `amount` off the node, or add it to the level of the intent's price; then see to the best prices."""
+    layout, words, intent, seeking = book.layout, book.words, work.intent, work.seeking
+
+    def aim() -> jax.Array:
+        sought = jnp.clip(where(seeking > 0, book.ask, book.bid), 0, layout.ticks - 1)
+        return where(act.adds, intent.price, where(seeking != 0, sought, node.place & 0xFFFF))
+
+    tick = apart(always, aim)
     level = layout.level(tick)
     level_row, bits_at = base + 4 * level, base + layout.bits + tick // WORD
-    volume, last, bits = (read(words, i) for i in (level_row + SIZE, level_row + BEFORE, bits_at))
+    old_volume, last, old_bits = (read(words, i) for i in (level_row + SIZE, level_row + BEFORE, bits_at))
 
-    gone = (amount > 0) & (amount == node.size)
-    before, next_ = where(adds, last, node.before), where(adds, level, node.next)
-    volume = volume + where(adds, intent.left, -amount)
-    bit = jnp.left_shift(jnp.ones_like(tick), tick % WORD)
-    bits = where(volume > 0, bits | bit, bits & ~bit)
+    def change() -> tuple[jax.Array, ...]:
+        volume = old_volume + where(act.adds, intent.left, -deed.amount)
+        bit = jnp.left_shift(jnp.ones_like(tick), tick % WORD)
+        bits = where(volume > 0, old_bits | bit, old_bits & ~bit)
+        return where(act.adds, last, node.before), where(act.adds, level, node.next), volume, bits
 
+    before, next_, volume, bits = apart(always, change)
+    gone = (deed.amount > 0) & (deed.amount == node.size)
     row = base + 4 * node.at
-    place = where(adds, (intent.owner << 16) | intent.price, node.place)
-    # Where the node has gone, its neighbours are joined. Where it stays, it and they are told what they know already.
-    words = write(
-        words,
-        (base + 4 * before + NEXT, where(gone, next_, node.at)),
-        (base + 4 * next_ + BEFORE, where(gone, before, node.at)),
-        (row + NEXT, next_),
-        (row + BEFORE, before),
-        (row + SIZE, where(adds, intent.left, node.size - amount)),
-        (row + PLACE, place),
-        (level_row + SIZE, volume),
-        (bits_at, bits),
-    )
 
-    emptied = gone & (volume == 0)
-    upward = (seeking > 0) | (emptied & (tick == book.ask))
-    downward = (seeking < 0) | (emptied & (tick == book.bid))
-    above, below, found_above, found_below = _nearest(bits, tick)
-    ask = where(adds & (intent.side < 0), jnp.minimum(book.ask, tick), where(upward, above, book.ask))
-    bid = where(adds & (intent.side > 0), jnp.maximum(book.bid, tick), where(downward, below, book.bid))
-    seeking = where(upward & ~found_above & (ask < layout.ticks), 1, 0)
-    seeking = where(downward & ~found_below & (bid >= 0), -1, seeking)
-    return eqx.tree_at(lambda b: (b.words, b.bid, b.ask), book, (words, bid, ask)), seeking
+    def entries() -> tuple[tuple[jax.Array, jax.Array], ...]:
+        # Where the node has gone, its neighbours are joined. Where it stays, all are told what they know already.
+        return (
+            (base + 4 * before + NEXT, where(gone, next_, node.at)),
+            (base + 4 * next_ + BEFORE, where(gone, before, node.at)),
+            (row + NEXT, next_),
+            (row + BEFORE, before),
+            (row + SIZE, where(act.adds, intent.left, node.size - deed.amount)),
+            (row + PLACE, where(act.adds, (intent.owner << 16) | intent.price, node.place)),
+            (level_row + SIZE, volume),
+            (bits_at, bits),
+        )
+
+    words = write(words, *apart(always, entries))
+
+    def best() -> tuple[jax.Array, jax.Array, jax.Array]:
+        emptied = gone & (volume == 0)
+        upward = (seeking > 0) | (emptied & (tick == book.ask))
+        downward = (seeking < 0) | (emptied & (tick == book.bid))
+        above, below, found_above, found_below = _nearest(bits, tick)
+        ask = where(act.adds & (intent.side < 0), jnp.minimum(book.ask, tick), where(upward, above, book.ask))
+        bid = where(act.adds & (intent.side > 0), jnp.maximum(book.bid, tick), where(downward, below, book.bid))
+        seeking_on = where(upward & ~found_above & (above < layout.ticks), 1, 0)
+        return bid, ask, where(downward & ~found_below & (below >= 0), -1, seeking_on)
+
+    bid, ask, seeking = apart(always, best)
+    refused = (deed.told >= int(FIRST_REFUSAL)).astype(jnp.int32)
+    overflowed = (deed.told >= int(FIRST_OVERFLOW)).astype(jnp.int32)
+    parts = (words, bid, ask, book.refused + refused, book.overflowed + overflowed)
+    return eqx.tree_at(lambda b: (b.words, b.bid, b.ask, b.refused, b.overflowed), book, parts), seeking
 
 
 def _nearest(bits: jax.Array, tick: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -246,11 +294,3 @@ def _nearest(bits: jax.Array, tick: jax.Array) -> tuple[jax.Array, jax.Array, ja
     above = first + where(up == 0, WORD, WORD - 1 - lax.clz(up & -up))
     below = first + where(down == 0, -1, WORD - 1 - lax.clz(down))
     return above, below, up != 0, down != 0
-
-
-def _tell(book: Book, before: jax.Array, after: jax.Array) -> Book:
-    """Count the refusals that were decided in this micro-step."""
-    refused = (after >= int(FIRST_REFUSAL)) & (before < int(FIRST_REFUSAL))
-    for_want_of_room = refused & (after >= int(FIRST_OVERFLOW))
-    counts = book.refused + refused.astype(jnp.int32), book.overflowed + for_want_of_room.astype(jnp.int32)
-    return eqx.tree_at(lambda b: (b.refused, b.overflowed), book, counts)

@@ -24,7 +24,7 @@ from .messages import Message
 from .rules import BookRules
 
 NO_RULES = BookRules()
-BLOCK = 64
+BLOCK = 128
 """Books computed at once on a CPU, few enough for their state to stay in its cache."""
 
 

@@ -1,0 +1,87 @@
+"""The matching core as a candidate for outside checks: recorded messages in, books out, nothing else in between.
+
+Each function takes messages of shape (books, messages, 8), `[type, side, size, price, order, ...]` with type 1 for a
+limit and 3 for a delete, and returns `(prepare, run)`: `run(prepare())` is what is timed. It gives what rests at each
+of 1024 ticks, bids and asks, each (books, 1024). They go through the engine that the markets use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twosided.validation.matching import BookRules, Kind, empty_books, replay
+
+TICKS = 1024
+NO_RULES = BookRules()
+
+
+class Checksum(eqx.Module):
+    """A tape that folds every fill into one number, `c <- 31 c + 7 maker + size`, wrapping at 32 bits."""
+
+    value: jax.Array
+
+    @property
+    def room(self) -> jax.Array:
+        return jnp.ones_like(self.value)
+
+    def record(self, fill: Any) -> Checksum:
+        return Checksum(jnp.where(fill.size > 0, self.value * 31 + fill.maker * 7 + fill.size, self.value))
+
+
+def fifo(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    """The exact book; `run` returns bids, asks and the checksum of the fills in their order."""
+    rows = _rows(messages)
+    first, ticks = _grid(rows)
+    orders = int(rows[..., 4].max())
+
+    @jax.jit
+    def run_part(rows: jax.Array) -> tuple[jax.Array, ...]:
+        books = rows.shape[0]
+        start = empty_books(books, orders=orders, ticks=ticks, origin=first)
+        book, tape = replay(start, rows, Checksum(jnp.zeros(books, jnp.int32)), NO_RULES)
+        return *_on_all_ticks(book.depth, first), tape.value
+
+    return _in_parts(rows, run_part)
+
+
+def _rows(messages: np.ndarray) -> np.ndarray:
+    """The messages as the engine takes them; an order priced far through the book, as it were at any price, is one."""
+    kind, side, size, price, order = (messages[..., k] for k in range(5))
+    anywhere = (kind == 1) & ((price < 0) | (price >= TICKS) | ((side < 0) & (price == 0)))
+    kind = np.where(anywhere, int(Kind.MARKET), np.where(kind == 1, int(Kind.LIMIT), int(Kind.CANCEL)))
+    return np.stack((kind, side, size, price, order, np.zeros_like(kind)), axis=-1).astype(np.int32)
+
+
+def _grid(rows: np.ndarray) -> tuple[int, int]:
+    """The lowest price at which anything may rest, and how many ticks it takes from there, in whole words of 32."""
+    prices = rows[..., 3][rows[..., 0] == int(Kind.LIMIT)]
+    first = int(prices.min())
+    return first, -(-(int(prices.max()) + 1 - first) // 32) * 32
+
+
+def _on_all_ticks(depth: jax.Array, first: int) -> tuple[jax.Array, jax.Array]:
+    depth = jnp.pad(depth, ((0, 0), (first, max(0, TICKS - first - depth.shape[1]))))[:, :TICKS]
+    return jnp.maximum(depth, 0), jnp.maximum(-depth, 0)
+
+
+def _in_parts(rows: np.ndarray, run_part: Callable[..., Any]) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    """Split the books over JAX's devices (host devices, one per core, where the process asked for them)."""
+    devices = jax.devices()
+
+    def prepare() -> list[jax.Array]:
+        parts = np.array_split(rows, len(devices))
+        return [jax.device_put(part, device) for part, device in zip(parts, devices, strict=True)]
+
+    def run(parts: list[jax.Array]) -> tuple[np.ndarray, ...]:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            outs = list(pool.map(lambda part: jax.block_until_ready(run_part(part)), parts))
+        return tuple(np.concatenate([np.asarray(out[k]) for out in outs]) for k in range(len(outs[0])))
+
+    return prepare, run
