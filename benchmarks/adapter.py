@@ -15,10 +15,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from twosided.validation.matching import BookRules, Kind, empty_books, replay
+from twosided.validation.matching import BookRules, Kind, empty_books, empty_level_books, replay
 
 TICKS = 1024
+LEVEL_BLOCK = 512
 NO_RULES = BookRules()
 
 
@@ -35,6 +37,19 @@ class Checksum(eqx.Module):
         return Checksum(jnp.where(fill.size > 0, self.value * 31 + fill.maker * 7 + fill.size, self.value))
 
 
+class Nothing(eqx.Module):
+    """A tape for who only wants the books."""
+
+    books: int = eqx.field(static=True)
+
+    @property
+    def room(self) -> jax.Array:
+        return jnp.ones(self.books, jnp.int32)
+
+    def record(self, fill: Any) -> Nothing:
+        return self
+
+
 def fifo(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     """The exact book; `run` returns bids, asks and the checksum of the fills in their order."""
     rows = _rows(messages)
@@ -47,6 +62,21 @@ def fifo(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any]]
         start = empty_books(books, orders=orders, ticks=ticks, origin=first)
         book, tape = replay(start, rows, Checksum(jnp.zeros(books, jnp.int32)), NO_RULES)
         return *_on_all_ticks(book.depth, first), tape.value
+
+    return _in_parts(rows, run_part)
+
+
+def levels(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    """The book of levels, with room for the dealer's own orders; `run` returns bids and asks."""
+    rows = _rows(messages)
+    first, ticks = _grid(rows)
+
+    @jax.jit
+    def run_part(rows: jax.Array) -> tuple[jax.Array, ...]:
+        books = rows.shape[0]
+        start = empty_level_books(books, ticks=ticks, origin=first)
+        book, _ = replay(start, rows, Nothing(min(books, LEVEL_BLOCK)), NO_RULES, block=LEVEL_BLOCK)
+        return _on_all_ticks(book.depth, first)
 
     return _in_parts(rows, run_part)
 
@@ -66,7 +96,7 @@ def _grid(rows: np.ndarray) -> tuple[int, int]:
     return first, -(-(int(prices.max()) + 1 - first) // 32) * 32
 
 
-def _on_all_ticks(depth: jax.Array, first: int) -> tuple[jax.Array, jax.Array]:
+def _on_all_ticks(depth: Any, first: int) -> tuple[jax.Array, jax.Array]:
     depth = jnp.pad(depth, ((0, 0), (first, max(0, TICKS - first - depth.shape[1]))))[:, :TICKS]
     return jnp.maximum(depth, 0), jnp.maximum(-depth, 0)
 
@@ -74,14 +104,20 @@ def _on_all_ticks(depth: jax.Array, first: int) -> tuple[jax.Array, jax.Array]:
 def _in_parts(rows: np.ndarray, run_part: Callable[..., Any]) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     """Split the books over JAX's devices (host devices, one per core, where the process asked for them)."""
     devices = jax.devices()
+    if len(rows) % len(devices):
+        devices = devices[:1]
+    split = NamedSharding(Mesh(np.array(devices), "books"), PartitionSpec("books"))
 
     def prepare() -> list[jax.Array]:
-        parts = np.array_split(rows, len(devices))
+        parts = np.split(rows, len(devices))
         return [jax.device_put(part, device) for part, device in zip(parts, devices, strict=True)]
 
-    def run(parts: list[jax.Array]) -> tuple[np.ndarray, ...]:
+    def run(parts: list[jax.Array]) -> tuple[jax.Array, ...]:
         with ThreadPoolExecutor(len(parts)) as pool:
             outs = list(pool.map(lambda part: jax.block_until_ready(run_part(part)), parts))
-        return tuple(np.concatenate([np.asarray(out[k]) for out in outs]) for k in range(len(outs[0])))
+        return tuple(
+            jax.make_array_from_single_device_arrays((len(rows), *each[0].shape[1:]), split, list(each))
+            for each in zip(*outs, strict=True)
+        )
 
     return prepare, run

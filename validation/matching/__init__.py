@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .book import Book, Resting, empty_books
     from .engine import Outcome, drive, replay, step
     from .fills import Fill, Fills, no_fills
+    from .levels import LevelBook, Own, empty_level_books
     from .messages import BUY, SELL, Answer, Kind, Message, message
     from .rules import BookRules, OddLots, SelfTrade, price_limits
 
@@ -20,13 +21,16 @@ __all__ = [
     "Fill",
     "Fills",
     "Kind",
+    "LevelBook",
     "Message",
     "OddLots",
     "Outcome",
+    "Own",
     "Resting",
     "SelfTrade",
     "drive",
     "empty_books",
+    "empty_level_books",
     "message",
     "no_fills",
     "price_limits",
@@ -40,6 +44,7 @@ make_lazy(
         "book": ("Book", "Resting", "empty_books"),
         "engine": ("Outcome", "drive", "replay", "step"),
         "fills": ("Fill", "Fills", "no_fills"),
+        "levels": ("LevelBook", "Own", "empty_level_books"),
         "messages": ("BUY", "SELL", "Answer", "Kind", "Message", "message"),
         "rules": ("BookRules", "OddLots", "SelfTrade", "price_limits"),
     },

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._layout import MOST_OWNERS, PLACE, SIZE, read
+from ._layout import MOST_OWNERS, read_row
 from .book import Book
 from .messages import BUY, SELL, Answer, Kind, Message
 from .rules import BookRules, OddLots
@@ -65,8 +65,8 @@ class Standing(NamedTuple):
 def look_up(book: Book, base: jax.Array, message: Message) -> Standing:
     """What rests under each message's number; `base` is where each book's words begin."""
     numbered = (message.order >= 1) & (message.order <= book.layout.orders)
-    node = base + 4 * where(numbered, message.order, 0)
-    return Standing(numbered, read(book.words, node + SIZE), read(book.words, node + PLACE))
+    _, _, size, place = read_row(book.words, (base >> 2) + where(numbered, message.order, 0), 4)
+    return Standing(numbered, size, place)
 
 
 def _side(book: Book, message: Message, standing: Standing) -> jax.Array:

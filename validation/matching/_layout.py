@@ -17,13 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._bits import TICKS_PER_WORD
+
 Array = jax.Array | np.ndarray
 """Books that were brought to NumPy can be looked at too."""
 
 NEXT, BEFORE, SIZE, PLACE = range(4)
 """Words of a node. The place packs the owner above 16 bits of tick."""
 
-WORD = 32
 MOST_NODES = 2**16
 MOST_OWNERS = 2**15
 
@@ -38,8 +39,8 @@ class Layout:
     def __post_init__(self) -> None:
         if not 1 <= self.orders < MOST_NODES:
             raise ValueError(f"orders must lie between 1 and {MOST_NODES - 1}, got {self.orders}")
-        if self.ticks % WORD or not WORD <= self.ticks <= MOST_NODES:
-            raise ValueError(f"ticks must be a multiple of {WORD}, at most {MOST_NODES}, got {self.ticks}")
+        if self.ticks % TICKS_PER_WORD or not TICKS_PER_WORD <= self.ticks <= MOST_NODES:
+            raise ValueError(f"ticks must be a multiple of {TICKS_PER_WORD}, at most {MOST_NODES}, got {self.ticks}")
 
     @property
     def nodes(self) -> int:
@@ -52,7 +53,7 @@ class Layout:
 
     @property
     def words(self) -> int:
-        return self.bits + self.ticks // WORD
+        return self.bits + -(-self.ticks // TICKS_PER_WORD // 4) * 4  # whole nodes
 
     @property
     def most_size(self) -> int:
@@ -69,12 +70,18 @@ class Layout:
         levels = np.arange(1 + self.orders, self.nodes)
         nodes[levels, NEXT] = nodes[levels, BEFORE] = levels
         nodes[levels, PLACE] = np.arange(self.ticks)
-        return np.concatenate([nodes.ravel(), np.zeros(self.ticks // WORD, np.int32)])
+        return np.concatenate([nodes.ravel(), np.zeros(self.words - self.bits, np.int32)])
 
 
 def read(words: jax.Array, where: jax.Array) -> jax.Array:
     """Words at positions that are in bounds by construction."""
     return words.at[where].get(mode="promise_in_bounds")
+
+
+def read_row(words: jax.Array, row: jax.Array, width: int) -> tuple[jax.Array, ...]:
+    """The words of rows of a fixed width, such as nodes: one gather, at the cost of little more than one word's."""
+    rows = read(words.reshape(-1, width), row)
+    return tuple(rows[:, k] for k in range(width))
 
 
 def write(words: jax.Array, *entries: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._admission import Intent, Task, check, look_up, plan, within
-from ._layout import BEFORE, NEXT, PLACE, SIZE, WORD, Layout, read, write
+from ._bits import best_prices, marked, word_of
+from ._layout import BEFORE, NEXT, PLACE, SIZE, Layout, read, read_row, write
 from ._stages import apart
 from .book import Book
 from .messages import FIRST_OVERFLOW, FIRST_REFUSAL, Answer, Message
@@ -109,8 +110,8 @@ def advance(
     act, start = apart(always, lambda: _choose(book, work))
     head = read(words, base + 4 * start + NEXT)
     at = apart(always, lambda: where(act.meets | act.counts, head, where(act.adds | act.takes_off, intent.order, 0)))
-    row = base + 4 * at
-    node = _Node(at, *(read(words, row + word) for word in (NEXT, BEFORE, SIZE, PLACE)))
+    row = (base >> 2) + at
+    node = _Node(at, *read_row(words, row, 4))
     deed = apart(always, lambda: _do(layout, work, act, node, off, told, rules, room))
 
     price = where(intent.side > 0, book.ask, book.bid) + book.origin
@@ -240,13 +241,13 @@ def _move(
 
     tick = apart(always, aim)
     level = layout.level(tick)
-    level_row, bits_at = base + 4 * level, base + layout.bits + tick // WORD
-    old_volume, last, old_bits = (read(words, i) for i in (level_row + SIZE, level_row + BEFORE, bits_at))
+    level_row, bits_at = base + 4 * level, base + layout.bits + word_of(tick)
+    _, last, old_volume, _ = read_row(words, (base >> 2) + level, 4)
+    old_bits = read(words, bits_at)
 
     def change() -> tuple[jax.Array, ...]:
         volume = old_volume + where(act.adds, intent.left, -deed.amount)
-        bit = jnp.left_shift(jnp.ones_like(tick), tick % WORD)
-        bits = where(volume > 0, old_bits | bit, old_bits & ~bit)
+        bits = marked(old_bits, tick, volume > 0)
         return where(act.adds, last, node.before), where(act.adds, level, node.next), volume, bits
 
     before, next_, volume, bits = apart(always, change)
@@ -270,27 +271,12 @@ def _move(
 
     def best() -> tuple[jax.Array, jax.Array, jax.Array]:
         emptied = gone & (volume == 0)
-        upward = (seeking > 0) | (emptied & (tick == book.ask))
-        downward = (seeking < 0) | (emptied & (tick == book.bid))
-        above, below, found_above, found_below = _nearest(bits, tick)
-        ask = where(act.adds & (intent.side < 0), jnp.minimum(book.ask, tick), where(upward, above, book.ask))
-        bid = where(act.adds & (intent.side > 0), jnp.maximum(book.bid, tick), where(downward, below, book.bid))
-        seeking_on = where(upward & ~found_above & (above < layout.ticks), 1, 0)
-        return bid, ask, where(downward & ~found_below & (below >= 0), -1, seeking_on)
+        return best_prices(
+            always, book.bid, book.ask, seeking, tick, bits, emptied, act.adds, intent.side, layout.ticks
+        )
 
-    bid, ask, seeking = apart(always, best)
+    bid, ask, seeking_on = apart(always, best)
     refused = (deed.told >= int(FIRST_REFUSAL)).astype(jnp.int32)
     overflowed = (deed.told >= int(FIRST_OVERFLOW)).astype(jnp.int32)
     parts = (words, bid, ask, book.refused + refused, book.overflowed + overflowed)
-    return eqx.tree_at(lambda b: (b.words, b.bid, b.ask, b.refused, b.overflowed), book, parts), seeking
-
-
-def _nearest(bits: jax.Array, tick: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """The nearest set tick at or above, and at or below, within the 32 of `bits`; or else the first beyond them."""
-    first, offset = tick - tick % WORD, tick % WORD
-    all_set = jnp.full_like(bits, -1)
-    up = bits & jnp.left_shift(all_set, offset)
-    down = bits & lax.shift_right_logical(all_set, WORD - 1 - offset)
-    above = first + where(up == 0, WORD, WORD - 1 - lax.clz(up & -up))
-    below = first + where(down == 0, -1, WORD - 1 - lax.clz(down))
-    return above, below, up != 0, down != 0
+    return eqx.tree_at(lambda b: (b.words, b.bid, b.ask, b.refused, b.overflowed), book, parts), seeking_on

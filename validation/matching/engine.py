@@ -8,6 +8,7 @@ micro-step (`_micro`), and leave the same books and the same fills.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
@@ -15,17 +16,21 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from . import _level_micro, _micro
 from ._blocks import in_blocks
-from ._layout import read
-from ._micro import advance, idle
+from ._layout import read_row
 from .book import Book
 from .fills import Fills, Tape, no_fills
+from .levels import LevelBook
 from .messages import Message
 from .rules import BookRules
 
 NO_RULES = BookRules()
 BLOCK = 128
 """Books computed at once on a CPU, few enough for their state to stay in its cache."""
+
+
+Books = Book | LevelBook
 
 
 class Outcome(NamedTuple):
@@ -47,11 +52,20 @@ class Outcome(NamedTuple):
     fills: Fills
 
 
-def step(book: Book, message: Message, rules: BookRules = NO_RULES, *, fills: int = 32) -> tuple[Book, Outcome]:
+BookT = TypeVar("BookT", Book, LevelBook)
+
+
+def _micro_of(book: Books) -> tuple[Callable[..., Any], Callable[[int], Any]]:
+    micro = _micro if isinstance(book, Book) else _level_micro
+    return micro.advance, micro.idle
+
+
+def step(book: BookT, message: Message, rules: BookRules = NO_RULES, *, fills: int = 32) -> tuple[BookT, Outcome]:
     """Give every book one message (`Kind.NOTHING` for none): pure, for use inside `jit` and `scan`.
 
     fills: how many trades one message may make; what would trade beyond that is refused and counted.
     """
+    advance, idle = _micro_of(book)
 
     def on(carry):
         book, work, arrives, made = carry
@@ -75,7 +89,7 @@ class Source(Protocol):
         """Whether there is a further message for each book, (books,)."""
         ...
 
-    def take(self, book: Book, ready: jax.Array) -> tuple[Message, jax.Array, Any]:
+    def take(self, book: Books, ready: jax.Array) -> tuple[Message, jax.Array, Any]:
         """A message for each book, whether it arrives (only where the book is ready), and the source after that."""
         ...
 
@@ -84,8 +98,9 @@ SourceT = TypeVar("SourceT", bound=Source)
 TapeT = TypeVar("TapeT", bound=Tape)
 
 
-def drive(book: Book, source: SourceT, tape: TapeT, rules: BookRules = NO_RULES) -> tuple[Book, SourceT, TapeT]:
+def drive(book: BookT, source: SourceT, tape: TapeT, rules: BookRules = NO_RULES) -> tuple[BookT, SourceT, TapeT]:
     """Let every book take messages at its own pace until the source has no more for any of them."""
+    advance, idle = _micro_of(book)
 
     def on(carry):
         book, work, source, tape = carry
@@ -112,17 +127,17 @@ class Stream(eqx.Module):
     def more(self) -> jax.Array:
         return self.at < self.length
 
-    def take(self, book: Book, ready: jax.Array) -> tuple[Message, jax.Array, Stream]:
+    def take(self, book: Books, ready: jax.Array) -> tuple[Message, jax.Array, Stream]:
         fields = len(Message._fields)
         arrives = ready & self.more
         row = lax.iota(jnp.int32, book.books) * self.length + jnp.minimum(self.at, self.length - 1)
-        message = Message(*(read(self.words, row * fields + k) for k in range(fields)))
+        message = Message(*read_row(self.words, row, fields))
         return message, arrives, Stream(self.words, self.at + arrives.astype(jnp.int32), self.length)
 
 
 def replay(
-    book: Book, rows: jax.Array, tape: TapeT, rules: BookRules = NO_RULES, *, block: int = BLOCK
-) -> tuple[Book, TapeT]:
+    book: BookT, rows: jax.Array, tape: TapeT, rules: BookRules = NO_RULES, *, block: int = BLOCK
+) -> tuple[BookT, TapeT]:
     """Send each book its own stream of messages, all known beforehand: `rows` is (books, messages, 6), `Message.rows`.
 
     Books are computed in blocks of `block`, one block after the other; arrays in `rules` have one number per book.
@@ -132,7 +147,7 @@ def replay(
         raise ValueError(f"rows must be ({book.books}, messages, {len(Message._fields)}), got {rows.shape}")
     stream = Stream(rows.reshape(-1), jnp.zeros(books, jnp.int32), length)
 
-    def run(book: Book, stream: Stream, tape: TapeT, rules: BookRules) -> tuple[Book, TapeT]:
+    def run(book: BookT, stream: Stream, tape: TapeT, rules: BookRules) -> tuple[BookT, TapeT]:
         book, _, tape = drive(book, stream, tape, rules)
         return book, tape
 

@@ -1,0 +1,239 @@
+"""One micro-step of books that add the orders of a price up: at most one level, or the dealer's order, changes in each.
+
+The same as `_micro` in every respect, but that a motion changes one number and not a ring.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._admission import against_rules, among, first, within
+from ._bits import best_prices, marked, word_of
+from ._layout import read, write
+from ._micro import Fill
+from ._stages import apart
+from .levels import LevelBook, Own
+from .messages import BUY, FIRST_OVERFLOW, FIRST_REFUSAL, SELL, Answer, Kind, Message
+from .rules import BookRules
+
+where = jnp.where
+
+DEALER = 1
+KINDS = (Kind.NOTHING, Kind.LIMIT, Kind.MARKET, Kind.IMMEDIATE, Kind.POST_ONLY, Kind.CANCEL)
+PRICED = (Kind.LIMIT, Kind.IMMEDIATE, Kind.POST_ONLY, Kind.CANCEL)
+MOST = 2**31 - 1
+
+
+class Task(IntEnum):
+    NONE = 0
+    CANCEL = 1  # take size off a level
+    PLACE = 2  # put the dealer's order in its place
+    PULL = 3  # take the dealer's order away
+    ENTER = 4  # trade within the price, then let the rest stand
+    TAKE = 5  # trade within the price, then drop the rest
+
+
+class Intent(NamedTuple):
+    """A message as a task; (books,). `price` is a tick, `left` the size still to be dealt with."""
+
+    task: jax.Array
+    side: jax.Array
+    price: jax.Array
+    left: jax.Array
+    order: jax.Array
+    owner: jax.Array
+
+
+class Work(NamedTuple):
+    """What each book is at; (books,). As in `_micro.Work`."""
+
+    intent: Intent
+    answer: jax.Array
+    traded: jax.Array
+    rested: jax.Array
+    cancelled: jax.Array
+    pulled: jax.Array
+    seeking: jax.Array
+
+    @property
+    def ready(self) -> jax.Array:
+        return (self.intent.task == int(Task.NONE)) & (self.seeking == 0)
+
+
+def idle(books: int) -> Work:
+    """Nothing in hand."""
+    none = jnp.zeros(books, jnp.int32)
+    return Work(Intent(*[none] * len(Intent._fields)), *[none] * (len(Work._fields) - 1))
+
+
+def advance(
+    book: LevelBook, work: Work, message: Message, arrives: jax.Array, rules: BookRules, room: jax.Array
+) -> tuple[LevelBook, Work, Fill]:
+    """Move every book by one micro-step, as `_micro.advance` does."""
+    always = book.bid[0] >= -1
+    base = lax.iota(jnp.int32, book.books) * book.stride
+
+    told = apart(always, lambda: where(arrives, _check(book, message, rules), 0))
+    work = apart(always, lambda: _take_up(book, work, message, arrives, told))
+    act, tick = apart(always, lambda: _choose(book, work))
+    bits_at = base + book.ticks + word_of(tick)
+    volume, bits = read(book.words, base + tick), read(book.words, bits_at)
+    own = jax.tree.map(lambda bid, ask: where(act.on_bid, bid, ask), book.own_bid, book.own_ask)
+    deed = apart(always, lambda: _do(work, act, tick, volume, own, told, room))
+
+    new_bits = marked(bits, tick, deed.volume > 0)
+    words = write(book.words, (base + tick, deed.volume), (bits_at, new_bits))
+
+    def best() -> tuple[jax.Array, jax.Array, jax.Array]:
+        emptied = (deed.volume == 0) & (volume > 0)
+        adds = act.adds & (deed.rested > 0)
+        return best_prices(
+            always, book.bid, book.ask, work.seeking, tick, new_bits, emptied, adds, work.intent.side, book.ticks
+        )
+
+    bid, ask, seeking = apart(always, best)
+    own_bid, own_ask = apart(always, lambda: _own_after(book, work.intent, act, tick, volume, own, deed))
+    refused = book.refused + (deed.told >= int(FIRST_REFUSAL)).astype(jnp.int32)
+    overflowed = book.overflowed + (deed.told >= int(FIRST_OVERFLOW)).astype(jnp.int32)
+    parts = (words, bid, ask, own_bid, own_ask, refused, overflowed)
+    book = eqx.tree_at(lambda b: (b.words, b.bid, b.ask, b.own_bid, b.own_ask, b.refused, b.overflowed), book, parts)
+    maker = where(act.own_turn, DEALER, 0)
+    fill = Fill(maker, work.intent.order, tick + book.origin, deed.traded, work.intent.side, maker, work.intent.owner)
+    work = apart(always, lambda: _account(work, act, deed)._replace(seeking=seeking))
+    return book, work, fill
+
+
+def _check(book: LevelBook, message: Message, rules: BookRules) -> jax.Array:
+    """The answer to each message on arrival."""
+    kind, side, size, dealer = message.kind, message.side, message.size, message.owner == DEALER
+    cancels, posts, something = kind == int(Kind.CANCEL), kind == int(Kind.POST_ONLY), kind != int(Kind.NOTHING)
+    tick = message.price - book.origin
+    known = among(kind, KINDS) & (kind >= 0)
+    pulls = cancels & dealer
+    priced = among(kind, PRICED) & ~pulls
+    stands = where(side > 0, tick <= book.bid, tick >= book.ask)
+    has_own = where(side > 0, book.own_bid.left, book.own_ask.left) > 0
+    refusals = [
+        (~known | (dealer & something & ~cancels & ~posts), Answer.UNKNOWN_KIND),
+        (something & (side != BUY) & (side != SELL), Answer.BAD_SIDE),
+        (something & ~pulls & (size <= 0), Answer.BAD_SIZE),
+        *against_rules(rules, message, side, something & ~cancels, priced & ~cancels),
+        (priced & ((tick < 0) | (tick >= book.ticks)), Answer.OFF_GRID),
+        (cancels & where(dealer, ~has_own, ~stands), Answer.UNKNOWN_ORDER),
+        (posts & within(side, tick, book.first_bid, book.first_ask, book.ticks), Answer.WOULD_TRADE),
+    ]
+    return first(refusals)
+
+
+def _take_up(book: LevelBook, work: Work, message: Message, arrives: jax.Array, answer: jax.Array) -> Work:
+    """The work in hand, or the message that arrives."""
+    kind, dealer = message.kind, message.owner == DEALER
+    cancels, posts = kind == int(Kind.CANCEL), kind == int(Kind.POST_ONLY)
+    task = where((kind == int(Kind.LIMIT)) | posts, int(Task.ENTER), int(Task.TAKE))
+    task = where(cancels, where(dealer, int(Task.PULL), int(Task.CANCEL)), where(posts & dealer, int(Task.PLACE), task))
+    task = where((answer != int(Answer.ACCEPTED)) | (kind == int(Kind.NOTHING)), int(Task.NONE), task)
+    any_price = where(message.side > 0, book.ticks - 1, 0)
+    price = where(kind == int(Kind.MARKET), any_price, message.price - book.origin)
+    none = jnp.zeros_like(answer)
+    intent = Intent(task, message.side, price, message.size, message.order, message.owner)
+    fresh = Work(intent, answer, none, none, none, none, none)
+    return jax.tree.map(lambda new, old: where(arrives, new, old), fresh, work)
+
+
+class _Act(NamedTuple):
+    """What each book does in this micro-step; booleans of shape (books,)."""
+
+    meets: jax.Array
+    own_turn: jax.Array  # what it meets is the dealer's order
+    own_here: jax.Array  # the dealer's order stands at the tick in question
+    adds: jax.Array
+    on_bid: jax.Array  # whether what rests, or is to, is a bid
+
+
+def _choose(book: LevelBook, work: Work) -> tuple[_Act, jax.Array]:
+    """What each book is to do, and the tick in question."""
+    intent, seeking = work.intent, work.seeking
+    buys = intent.side > 0
+    at_work = (intent.task >= int(Task.ENTER)) & (seeking == 0)
+    bid, ask = book.first_bid, book.first_ask
+    meets = at_work & within(intent.side, intent.price, bid, ask, book.ticks)
+    sought = where(seeking > 0, book.ask, book.bid)
+    aimed = where(meets, where(buys, ask, bid), where(intent.task > 0, intent.price, 0))
+    tick = jnp.clip(where(seeking != 0, sought, aimed), 0, book.ticks - 1)
+    on_bid = buys != meets
+    own = jax.tree.map(lambda b, a: where(on_bid, b, a), book.own_bid, book.own_ask)
+    own_here = (own.left > 0) & (own.tick == tick)
+    adds = at_work & ~meets & (intent.task == int(Task.ENTER))
+    return _Act(meets, meets & own_here & (own.ahead == 0), own_here, adds, on_bid), tick
+
+
+class _Deed(NamedTuple):
+    traded: jax.Array
+    rested: jax.Array
+    cancelled: jax.Array
+    volume: jax.Array  # of the others at the tick, afterwards
+    told: jax.Array
+
+
+def _do(work: Work, act: _Act, tick: jax.Array, volume: jax.Array, own: Own, told: jax.Array, room: jax.Array) -> _Deed:
+    """What trades, stands or goes, and what there is to say about it."""
+    intent = work.intent
+    full = act.meets & (room <= 0)
+    there = where(act.own_turn, own.left, where(act.own_here, own.ahead, volume))
+    traded = where(act.meets & ~full, jnp.minimum(intent.left, there), 0)
+    cancels = intent.task == int(Task.CANCEL)
+    cancelled = where(cancels, jnp.minimum(intent.left, volume), 0)
+    heaped = act.adds & (volume > MOST - intent.left)
+    rested = where(act.adds & ~heaped, intent.left, 0)
+    told = where(cancels & (volume == 0), int(Answer.UNKNOWN_ORDER), told)
+    told = where(heaped, int(Answer.SIZE_TOO_LARGE), where(full, int(Answer.TOO_MANY_FILLS), told))
+    gone = where(act.own_turn, 0, traded) + cancelled
+    places, pulls = intent.task == int(Task.PLACE), intent.task == int(Task.PULL)
+    return _Deed(
+        traded,
+        where(places, intent.left, rested),
+        where((places | pulls) & (own.left > 0), own.left, cancelled),
+        volume + rested - gone,
+        told,
+    )
+
+
+def _own_after(
+    book: LevelBook, intent: Intent, act: _Act, tick: jax.Array, volume: jax.Array, own: Own, deed: _Deed
+) -> tuple[Own, Own]:
+    """The dealer's bid and ask, the one in question filled, moved, or nearer to its turn."""
+    places, pulls = intent.task == int(Task.PLACE), intent.task == int(Task.PULL)
+    keeps_turn = act.own_here & (intent.left <= own.left)
+    left = where(act.own_turn, own.left - deed.traded, own.left)
+    left = where(places, intent.left, where(pulls, 0, left))
+
+    cancels = act.own_here & (intent.task == int(Task.CANCEL))
+    share = own.ahead.astype(jnp.float32) / jnp.maximum(volume, 1).astype(jnp.float32)
+    in_front = intent.order.astype(jnp.float32) < share * 65536.0
+    behind = volume - own.ahead
+    struck = where(in_front, jnp.minimum(deed.cancelled, own.ahead), jnp.maximum(deed.cancelled - behind, 0))
+    passed = where(act.meets & act.own_here & ~act.own_turn, deed.traded, where(cancels, struck, 0))
+    ahead = where(places & ~keeps_turn, volume, own.ahead - passed)
+    own = Own(where(places, tick, own.tick), left, ahead)
+    own_bid = jax.tree.map(lambda new, old: where(act.on_bid, new, old), own, book.own_bid)
+    return own_bid, jax.tree.map(lambda new, old: where(act.on_bid, old, new), own, book.own_ask)
+
+
+def _account(work: Work, act: _Act, deed: _Deed) -> Work:
+    """The message in hand after its motion, done with where nothing of it is left to deal with."""
+    intent = work.intent
+    left = intent.left - deed.traded
+    goes_on = (deed.told == 0) & (((left > 0) & act.meets) | ((work.seeking != 0) & (intent.task >= int(Task.ENTER))))
+    return work._replace(
+        intent=intent._replace(task=where(goes_on, intent.task, int(Task.NONE)), left=left),
+        answer=where(deed.told > 0, deed.told, work.answer),
+        traded=work.traded + deed.traded,
+        rested=work.rested + deed.rested,
+        cancelled=work.cancelled + deed.cancelled,
+    )
