@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
-from ._layout import MOST_OWNERS, read_row
+from ._layout import MOST_OWNERS, Layout, read_row
 from .book import Book
 from .messages import BUY, SELL, Answer, Kind, Message
 from .rules import BookRules, OddLots
@@ -54,6 +54,20 @@ def within(side: jax.Array, price: jax.Array, bid: jax.Array, ask: jax.Array, ti
     return where(side > 0, ask <= jnp.minimum(price, ticks - 1), bid >= jnp.maximum(price, 0))
 
 
+@runtime_checkable
+class Venue(Protocol):
+    """What has to be known of a book to check a message."""
+
+    layout: Layout
+    origin: jax.Array
+
+    @property
+    def bid(self) -> jax.Array: ...
+
+    @property
+    def ask(self) -> jax.Array: ...
+
+
 class Standing(NamedTuple):
     """The order that rests under a message's number, if any; (books,)."""
 
@@ -69,7 +83,7 @@ def look_up(book: Book, base: jax.Array, message: Message) -> Standing:
     return Standing(numbered, size, place)
 
 
-def _side(book: Book, message: Message, standing: Standing) -> jax.Array:
+def side_of(book: Book, message: Message, standing: Standing) -> jax.Array:
     """The message's, or that of the order it refers to."""
     resting = where((standing.place & 0xFFFF) <= book.bid, BUY, SELL)
     return where(among(message.kind, REFERRING), resting, message.side)
@@ -85,7 +99,7 @@ def plan(book: Book, message: Message, standing: Standing, answer: jax.Array) ->
     """The task of each message, none where the answer is a refusal, and the size to take off what stands."""
     kind, size = message.kind, message.size
     refers = among(kind, REFERRING)
-    side = _side(book, message, standing)
+    side = side_of(book, message, standing)
     owner = where(refers, standing.place >> 16, message.owner)
     replaces = kind == int(Kind.REPLACE)
     same_price = (standing.place & 0xFFFF) == message.price - book.origin
@@ -101,10 +115,9 @@ def plan(book: Book, message: Message, standing: Standing, answer: jax.Array) ->
     return Intent(task, side, _price(book, message, side), left, message.order, owner), off
 
 
-def check(book: Book, message: Message, standing: Standing, rules: BookRules) -> jax.Array:
+def check(book: Venue, message: Message, standing: Standing, side: jax.Array, rules: BookRules) -> jax.Array:
     """The answer to each message on arrival; where several refusals apply, the first of this list."""
     layout, kind, size = book.layout, message.kind, message.size
-    side = _side(book, message, standing)
     tick = message.price - book.origin
     trades = within(side, tick, book.bid, book.ask, layout.ticks)
     enters, stands, refers = among(kind, ENTERING), among(kind, STANDING), among(kind, REFERRING)

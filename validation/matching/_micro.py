@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._admission import Intent, Task, check, look_up, plan, within
+from ._admission import Intent, Task, check, look_up, plan, side_of, within
 from ._bits import best_prices, marked, word_of
 from ._layout import BEFORE, NEXT, PLACE, SIZE, Layout, read, read_row, write
 from ._stages import apart
@@ -133,7 +133,8 @@ def _take_up(
     """The work in hand or the message that arrives, the size that one takes off, and what is answered at once."""
     layout, none = book.layout, jnp.zeros_like(book.bid)
     standing = look_up(book, base, message)
-    answer = apart(always, lambda: where(arrives, check(book, message, standing, rules), 0))
+    side = side_of(book, message, standing)
+    answer = apart(always, lambda: where(arrives, check(book, message, standing, side, rules), 0))
 
     def merge() -> tuple[Work, jax.Array]:
         intent, off = plan(book, message, standing, answer)

@@ -23,9 +23,8 @@ from .book import Book
 from .fills import Fills, Tape, no_fills
 from .levels import LevelBook
 from .messages import Message
-from .rules import BookRules
+from .rules import NO_RULES, BookRules
 
-NO_RULES = BookRules()
 BLOCK = 128
 """Books computed at once on a CPU, few enough for their state to stay in its cache."""
 

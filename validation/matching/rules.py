@@ -41,6 +41,9 @@ class BookRules(NamedTuple):
     self_trade: int | jax.Array | None = None
 
 
+NO_RULES = BookRules()
+
+
 def price_limits(reference: int, width: float = 0.15) -> tuple[int, int]:
     """The lowest and highest whole tick within `width` of the reference price: inward, never beyond the limit."""
     if not (isinstance(reference, int) and reference > 0):
