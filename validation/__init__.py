@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from .._lazy import make_lazy
 
 if TYPE_CHECKING:
+    from . import matching
     from .calibration import Calibration, Reach, Virtual, calibrate
     from .messages import DataError, Messages, read_messages
     from .report import write_report
@@ -18,6 +19,7 @@ __all__ = [
     "Simulation",
     "Virtual",
     "calibrate",
+    "matching",
     "read_messages",
     "simulate",
     "write_report",
@@ -27,6 +29,7 @@ make_lazy(
     __name__,
     {
         "calibration": ("Calibration", "Reach", "Virtual", "calibrate"),
+        "matching": (),
         "messages": ("DataError", "Messages", "read_messages"),
         "report": ("write_report",),
         "simulation": ("Simulation", "simulate"),

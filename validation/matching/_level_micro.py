@@ -98,7 +98,9 @@ def advance(
         )
 
     bid, ask, seeking = apart(always, best)
-    own_bid, own_ask = apart(always, lambda: _own_after(book, work.intent, act, tick, volume, own, deed))
+    own = apart(always, lambda: _own_after(work.intent, act, tick, volume, own, deed))
+    own_bid = jax.tree.map(lambda new, old: where(act.on_bid, new, old), own, book.own_bid)
+    own_ask = jax.tree.map(lambda new, old: where(act.on_bid, old, new), own, book.own_ask)
     refused = book.refused + (deed.told >= int(FIRST_REFUSAL)).astype(jnp.int32)
     overflowed = book.overflowed + (deed.told >= int(FIRST_OVERFLOW)).astype(jnp.int32)
     parts = (words, bid, ask, own_bid, own_ask, refused, overflowed)
@@ -204,10 +206,8 @@ def _do(work: Work, act: _Act, tick: jax.Array, volume: jax.Array, own: Own, tol
     )
 
 
-def _own_after(
-    book: LevelBook, intent: Intent, act: _Act, tick: jax.Array, volume: jax.Array, own: Own, deed: _Deed
-) -> tuple[Own, Own]:
-    """The dealer's bid and ask, the one in question filled, moved, or nearer to its turn."""
+def _own_after(intent: Intent, act: _Act, tick: jax.Array, volume: jax.Array, own: Own, deed: _Deed) -> Own:
+    """The dealer's order on the side in question: filled, moved, or nearer to its turn."""
     places, pulls = intent.task == int(Task.PLACE), intent.task == int(Task.PULL)
     keeps_turn = act.own_here & (intent.left <= own.left)
     left = where(act.own_turn, own.left - deed.traded, own.left)
@@ -220,9 +220,7 @@ def _own_after(
     struck = where(in_front, jnp.minimum(deed.cancelled, own.ahead), jnp.maximum(deed.cancelled - behind, 0))
     passed = where(act.meets & act.own_here & ~act.own_turn, deed.traded, where(cancels, struck, 0))
     ahead = where(places & ~keeps_turn, volume, own.ahead - passed)
-    own = Own(where(places, tick, own.tick), left, ahead)
-    own_bid = jax.tree.map(lambda new, old: where(act.on_bid, new, old), own, book.own_bid)
-    return own_bid, jax.tree.map(lambda new, old: where(act.on_bid, old, new), own, book.own_ask)
+    return Own(where(places, tick, own.tick), left, ahead)
 
 
 def _account(work: Work, act: _Act, deed: _Deed) -> Work:
