@@ -40,11 +40,7 @@ class Checksum(eqx.Module):
 class Nothing(eqx.Module):
     """A tape for who only wants the books."""
 
-    books: int = eqx.field(static=True)
-
-    @property
-    def room(self) -> jax.Array:
-        return jnp.ones(self.books, jnp.int32)
+    room: jax.Array
 
     def record(self, fill: Any) -> Nothing:
         return self
@@ -75,7 +71,7 @@ def levels(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any
     def run_part(rows: jax.Array) -> tuple[jax.Array, ...]:
         books = rows.shape[0]
         start = empty_level_books(books, ticks=ticks, origin=first)
-        book, _ = replay(start, rows, Nothing(min(books, LEVEL_BLOCK)), NO_RULES, block=LEVEL_BLOCK)
+        book, _ = replay(start, rows, Nothing(jnp.ones(books, jnp.int32)), NO_RULES, block=LEVEL_BLOCK)
         return _on_all_ticks(book.depth, first)
 
     return _in_parts(rows, run_part)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..._lazy import make_lazy
 
 if TYPE_CHECKING:
+    from ._blocks import in_blocks
     from .auction import AuctionBook, Cleared, call, collect, empty_auctions
     from .book import Book, Resting, empty_books
     from .engine import Outcome, drive, replay, step
@@ -40,6 +41,7 @@ __all__ = [
     "empty_books",
     "empty_level_books",
     "expire",
+    "in_blocks",
     "message",
     "negotiate",
     "no_fills",
@@ -53,6 +55,7 @@ __all__ = [
 make_lazy(
     __name__,
     {
+        "_blocks": ("in_blocks",),
         "auction": ("AuctionBook", "Cleared", "call", "collect", "empty_auctions"),
         "book": ("Book", "Resting", "empty_books"),
         "engine": ("Outcome", "drive", "replay", "step"),

@@ -11,16 +11,18 @@ from jax import lax
 
 
 def in_blocks(run: Callable[..., Any], books: int, block: int) -> Callable[..., Any]:
-    """`run` on blocks of `block` books, if they divide into such; in one where not.
+    """`run` on blocks of at most `block` books, the largest into which they divide; in one where that is very small.
 
     The first axis of every array that `run` takes or gives has a fixed number of entries per book; a single number
-    is the same for all.
+    is the same for all. What `run` makes and does not give back, such as books that start empty, takes memory for one
+    block only.
     """
     if block < 1:
         raise ValueError(f"block must be at least 1 book, got {block}")
-    if books <= block or books % block:
+    fitting = max(size for size in range(1, min(block, books) + 1) if books % size == 0)
+    if books == fitting or fitting < block // 4:
         return run
-    blocks = books // block
+    blocks = books // fitting
 
     def split(array: Any) -> Any:
         array = jnp.asarray(array)
