@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from twosided.validation.matching.book import Book, empty_books
-from twosided.validation.matching.engine import replay, step
+from twosided.validation.matching.engine import drive, replay, step
 from twosided.validation.matching.fills import no_fills
 from twosided.validation.matching.messages import Answer, Kind, Message
 from twosided.validation.matching.rules import BookRules, OddLots, SelfTrade
@@ -170,6 +171,46 @@ def test_each_book_at_its_own_pace_makes_the_same_trades_as_in_lockstep():
         assert int(tape.count[k]) == len(trades) > 50
         np.testing.assert_array_equal(np.stack([field[k] for field in table], -1)[: len(trades)], trades)
         assert_same_book(book, k, reference)
+
+
+class Chaser(eqx.Module):
+    """Sends `length` orders to each book, priced from its best bid: what a closed loop does."""
+
+    sent: jax.Array
+    length: int = eqx.field(static=True)
+
+    @property
+    def more(self) -> jax.Array:
+        return self.sent < self.length
+
+    def message(self, book: Book) -> Message:
+        # Seven and five have no common factor with the rest: the books differ, and every order meets another size.
+        n = self.sent * 7 + jnp.arange(book.books, dtype=jnp.int32)
+        side = jnp.where(n % 5 < 2, -1, 1)
+        kind = jnp.where(n % 3 == 0, int(Kind.IMMEDIATE), int(Kind.LIMIT))
+        price = jnp.clip(book.best_bid + n % 4 - 1, ORIGIN, ORIGIN + TICKS - 1)
+        return Message(kind, side, 1 + n % 11, price, 1 + n % ORDERS, jnp.zeros_like(n))
+
+    def take(self, book: Book, ready: jax.Array) -> tuple[Message, jax.Array, "Chaser"]:
+        arrives = ready & self.more
+        return self.message(book), arrives, Chaser(self.sent + arrives.astype(jnp.int32), self.length)
+
+
+def test_a_source_that_looks_at_the_books_sees_them_as_in_lockstep():
+    start = empty_books(9, orders=ORDERS, ticks=TICKS, origin=ORIGIN)
+    chaser = Chaser(jnp.zeros(9, jnp.int32), 60)
+    driven, _, tape = jax.jit(drive)(start, chaser, no_fills(9, 300))
+    book, traded = start, np.zeros(9, int)
+    send = jax.jit(step)
+    for n in range(60):
+        book, outcome = send(book, Chaser(jnp.full(9, n, jnp.int32), 60).message(book))
+        traded += np.asarray(outcome.traded)
+    assert np.all(traded > 0)
+    assert traded.sum() > 200
+    np.testing.assert_array_equal(tape.table().size.sum(1), traded)
+    for ours, theirs in zip(jax.tree.leaves(driven.resting()), jax.tree.leaves(book.resting()), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(driven.refused, book.refused)
 
 
 def test_what_stands_before_an_order_is_the_sum_of_the_earlier_ones():
