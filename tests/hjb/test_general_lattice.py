@@ -117,6 +117,7 @@ def test_value_mean_and_quotes_agree_with_an_independent_integration(bid, ask, o
     agree(solution, reference)
 
 
+@pytest.mark.slow
 def test_a_tabulated_demand_agrees_across_its_knots():
     """Its slope has kinks, which cost any integrator steps; a short horizon crosses a few of them."""
     problem, reference = case("tabulated", "exponential", "mean-variance", horizon=0.6, limit=3)
