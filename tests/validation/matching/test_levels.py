@@ -175,3 +175,18 @@ def test_what_it_does_not_know_is_refused_and_leaves_it_as_it_was():
         assert int(book.overflowed[0]) == (answer in ("OFF_GRID", "SIZE_TOO_LARGE"))
         np.testing.assert_array_equal(book.words, start.words)
         assert (int(book.best_bid[0]), int(book.best_ask[0])) == (10, 32)
+
+
+def test_a_cancel_strikes_in_front_of_the_dealer_as_often_as_the_share_that_stands_there():
+    book = empty_level_books(1, ticks=32)
+    for fields in ((Kind.LIMIT, 1, 5, 10), (Kind.POST_ONLY, 1, 3, 10, 0, DEALER), (Kind.LIMIT, 1, 2, 10)):
+        book, _ = send(book, *fields)
+
+    def ahead_after(size: int, strikes: int) -> int:
+        return int(send(book, Kind.CANCEL, 1, size, 10, strikes)[0].own_bid.ahead[0])
+
+    assert ahead_after(1, 5 * 65536 // 7) == 4  # five sevenths stand in front
+    assert ahead_after(1, 5 * 65536 // 7 + 1) == 5
+    assert ahead_after(4, 65535) == 3  # two stand behind, the others must have stood in front
+    assert ahead_after(6, 0) == 0
+    assert ahead_after(7, 65535) == 0
