@@ -43,6 +43,7 @@ class Simulation:
     charge:     money charged to the criterion along the path and at its end, apart from wealth.
     bid_fills, ask_fills: number of fills.           All four have shape (paths,).
     mean_spread: time average of bid + ask distance over the time with both quotes; nan if there was none.
+    market:     the market that filled, as the call that builds it; None for the model's own fills.
     """
 
     problem: Problem
@@ -57,6 +58,7 @@ class Simulation:
     bid_fills: np.ndarray
     ask_fills: np.ndarray
     mean_spread: float
+    market: str | None = None
 
     @property
     def paths(self) -> int:
@@ -147,6 +149,8 @@ class Simulation:
         return "\n".join(lines)
 
     def _rule_in_words(self) -> str:
+        if self.rule == "market":
+            return f"in {self.market}"
         return "exact fills" if self.rule == "exact" else f"linear rule with {self.steps} steps"
 
     def __repr__(self) -> str:
@@ -203,7 +207,7 @@ def _dataset(simulation: Simulation) -> Any:
         "bid_fills": ("1", "fills of the bid"),
         "ask_fills": ("1", "fills of the ask"),
     }
-    settings = {name: getattr(simulation, name) for name in ("rule", "steps", "seed", "initial")}
+    settings = {name: getattr(simulation, name) for name in ("rule", "steps", "seed", "initial", "market")}
     return xr.Dataset(
         {
             name: ("path", getattr(simulation, name), {"units": unit, "long_name": text})

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -61,7 +61,8 @@ def simulate(
               probability `min(Lambda dt, 1)`, at the quotes of the step's start, the mid moving by `+- sigma sqrt(dt)`.
     steps:    of the linear rule. With exact fills, the windows over which intensities are bounded: it changes the
               draws but biases nothing, and more of them help a policy that changes abruptly in time.
-    market:   None; the order book is another way of filling.
+    market:   None for fills at the model's own intensities, or a market such as `PoissonMarket(tick=..., refresh=...)`,
+              whose rules and order flow then decide what is filled. It has no steps, and exact fills only.
     progress: True or False to show a bar or not; by default one is shown on a terminal after two seconds.
     batch:    paths computed at once; bounds the memory, changes no number.
 
@@ -72,7 +73,9 @@ def simulate(
     _check_kinds(problem, policy)
     paths, seed = _checked_numbers(paths, seed, steps, fills, batch)
     if market is not None:
-        raise ValueError("market must be None: simulated markets come with the order book; fills are the model's own")
+        if fills != "exact" or steps is not None:
+            raise ValueError("market has no time steps: leave steps out, and fills at 'exact'")
+        return play_markets(problem, [(policy, market)], paths, seed, initial, progress, batch)[0]
     request = _request(problem, policy, paths, seed, initial, steps, batch, progress)
     return _simulation(request, fills, (_exact if fills == "exact" else _linearly)(request))
 
@@ -186,7 +189,41 @@ def _linearly(request: _Request) -> _Ended:
     return _batches.compute(run, request.paths, size, request.task, request.progress, double=False)
 
 
-def _simulation(request: _Request, rule: str, ended: _Ended) -> Simulation:
+def play_markets(
+    problem: Problem,
+    played: Sequence[tuple[Policy, Any]],
+    paths: int,
+    seed: int = 0,
+    initial: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
+    batch: int | None = None,
+) -> list[Simulation]:
+    """Play pairs of a policy and a market so that all meet the same orders and prices; results in their order.
+
+    Compare them path by path. Raises as `simulate` does.
+    """
+    from .markets import _play
+
+    paths, seed = _checked_numbers(paths, seed, None, "exact", batch)
+    requests = []
+    for policy, market in played:
+        _check_kinds(problem, policy)
+        _play.check_market(problem, market)
+        requests.append(_request(problem, policy, paths, seed, initial, None, batch, progress))
+    dealer, start = _play.check_market(problem, played[0][1]), requests[0].start[0]
+    near = _play.nearest(dealer, {id(policy): policy for policy, _ in played}.values(), start)
+    stalest = max(market.interval + float(market.latency) for _, market in played)
+    results = []
+    for request, (policy, market) in zip(requests, played, strict=True):
+        venue = _play.open_venue(dealer, market, near, stalest)
+        inventory, account = _play.play(venue, policy, start, paths, seed, batch, progress)
+        sums = account._asdict()
+        ended = _Ended(inventory, **{name: sums[name] for name in _Ended._fields[1:]})
+        results.append(_simulation(request, "market", ended, market))
+    return results
+
+
+def _simulation(request: _Request, rule: str, ended: _Ended, market: Any = None) -> Simulation:
     problem = request.problem
     inventory, money, charge = (np.asarray(x, np.float64) for x in (ended.inventory, ended.money, ended.charge))
     with jax.enable_x64(True):
@@ -206,6 +243,7 @@ def _simulation(request: _Request, rule: str, ended: _Ended) -> Simulation:
         bid_fills=np.asarray(ended.bids, np.int32),
         ask_fills=np.asarray(ended.asks, np.int32),
         mean_spread=float(np.sum(ended.spread_time, dtype=np.float64)) / quoted_time if quoted_time else math.nan,
+        market=None if market is None else repr(market),
     )
 
 

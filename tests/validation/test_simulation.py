@@ -316,7 +316,7 @@ def test_a_policy_that_runs_away_is_an_error():
         ({"initial": {"stock": 1.0}}, TypeError, "has no state 'stock'; its state is inventory"),
         ({"initial": {"inventory": np.nan}}, ValueError, "initial: inventory must be one finite number"),
         ({"initial": {"inventory": [1.0, 2.0]}}, ValueError, "initial: inventory must be one finite number"),
-        ({"market": "book"}, ValueError, "markets come with the order book"),
+        ({"market": "book"}, TypeError, "market must be one of PoissonMarket .* or None .* got str"),
         ({"policy": 0.5}, TypeError, "policy must be callable as policy"),
         ({"policy": lambda t, state: 0.5}, ValueError, "policy must return Quotes"),
     ],
