@@ -53,10 +53,10 @@ def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:
     """Richardson's extrapolation of second-order tables, the finest first, each with half the resolution of the last.
 
     With levels f, c, d the answer is `R = f + (f - c)/3`. Where the solution is smooth the differences fall to a
-    quarter from level to level, `R` is of fourth order, and a third of `|R_fc - R_cd|` is about five times its error;
-    the share grows with the fall observed. Where the differences hardly halve (beside a limit that binds, or under
-    transport without diffusion) nothing can be extrapolated: there `R` fades into `f`, and the error into six times
-    the larger difference.
+    quarter from level to level, `R` is of fourth order, and a sixth of `|R_fc - R_cd|` is about two and a half times
+    its error; the share grows with the fall observed. Where the differences hardly halve (beside a limit that binds,
+    or under transport without diffusion) nothing can be extrapolated: there `R` fades into `f`, and the error into
+    six times the larger difference.
     """
     if len(levels) == 1:
         return levels[0]
@@ -74,7 +74,7 @@ def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:
 
     def estimate(gap: Any, second_gap: Any) -> Any:
         larger = jnp.maximum(gap, jnp.abs(_prolong(second_gap, stride)))
-        sure, share = _prolong(trust, stride), jnp.clip(_prolong(4 * fall / 3, stride), 1 / 3, 1.0)
+        sure, share = _prolong(trust, stride), jnp.clip(_prolong(2 * fall / 3, stride), 1 / 6, 0.5)
         return _prolong(sure * share * gap + (1 - sure) * 6 * larger, stride)[:, 0]
 
     def quote_gap(upper: Tables, lower: Tables) -> Any:

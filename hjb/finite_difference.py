@@ -20,6 +20,7 @@ from jax import lax
 
 from ..models._precision import is_traced
 from ..models.problem import Problem
+from ._derivatives import differentiable
 from ._equation import Equation, Evaluation, Grid, grid_for, tridiagonal_solve
 from ._tables import Tables, clock, refine, tabulate
 from .solution import Solution
@@ -69,7 +70,9 @@ class FiniteDifference(eqx.Module):
 
     def solution(self, problem: Problem) -> Solution:
         """Solve; called by `solve`, inside double precision."""
-        return Solution(problem, self, _solve(problem, self, self.grid(problem), is_traced(problem)), power=2)
+        grid, traced = self.grid(problem), is_traced(problem)
+        tables = differentiable(lambda problem: _solve(problem, self, grid, traced), problem)
+        return Solution(problem, self, tables, power=2)
 
     def solve_batch(self, problems: list[Problem], stacked: Problem) -> Solution:
         """Solve problems that share their shape; `stacked` has them along the leading axis of every leaf."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -24,10 +23,15 @@ from ..models._precision import is_traced
 from ..models.demand import Exponential, log1p_over
 from ..models.objectives import ExponentialUtility, RunningPenalty
 from ..models.problem import Problem
+from ._derivatives import differentiable
 from ._equation import Equation, Grid, grid_for
 from ._matrix_exponential import LOG_RANGE, LOG_SLOPE, chunk_sizes, log_path
+from ._rosenbrock import Blocks, integrate
 from ._tables import Tables, clock
 from .solution import Solution
+
+_LOOSER = 32  # the tolerance of the second run, by whose distance the error is judged, in units of the first's
+_TOGETHER = 32  # problems that share their steps
 
 
 class Lattice(eqx.Module):
@@ -35,7 +39,7 @@ class Lattice(eqx.Module):
 
     times:      intervals between the stored times. Linear problems: evenly spaced; others: as in `_tables.clock`.
     tolerance:  relative and absolute error per step of the adaptive integrator (unused where the problem is linear).
-    max_steps:  of the explicit integrator (Dormand-Prince 8); beyond it the implicit one (Kvaerno 5) takes over.
+    max_steps:  of that integrator; a run that needs more is reported as not converged.
     exact:      use the linear equation where there is one; False integrates all the same, a second route.
     half_width: of the lattice in lots, or None for the problem's limit.
     """
@@ -58,7 +62,8 @@ class Lattice(eqx.Module):
         """Solve; called by `solve`, inside double precision."""
         grid = self._grid(problem)
         if self.exact and linearises(problem):
-            tables = _solve_linear(problem, grid, self._chunks(problem, grid))
+            sizes = self._chunks(problem, grid)
+            tables = differentiable(lambda problem: _solve_linear(problem, grid, sizes), problem)
             return Solution(problem, self, tables._replace(mean=None), power=1, stats={"linear": True})
         return Solution(problem, self, self._integrate(problem, grid, clock(self.times)), power=2)
 
@@ -69,11 +74,7 @@ class Lattice(eqx.Module):
             sizes = chunk_sizes(self.times, bool(jnp.any(_are_steep(stacked, grid))))
             tables = _solve_linear_each(stacked, grid, sizes)
             return Solution(problems[0], self, tables._replace(mean=None), power=1, stats={"linear": True})
-        tables = _integrate_many(stacked, grid, self, clock(self.times), False)
-        if not np.all(np.isfinite(tables.residual)):  # some are too stiff to share their steps
-            each = [self._integrate(problem, grid, clock(self.times)) for problem in problems]
-            tables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-        return Solution(problems[0], self, tables, power=2)
+        return Solution(problems[0], self, self._integrate_each(stacked, len(problems), grid), power=2)
 
     def mean(self, problem: Problem, tables: Tables) -> Any:
         """`h` at the times of `tables`, by integrating `theta` and `h` together."""
@@ -96,11 +97,21 @@ class Lattice(eqx.Module):
         return chunk_sizes(self.times, bool(_is_steep(problem, grid)))
 
     def _integrate(self, problem: Problem, grid: Grid, shares: Any) -> Tables:
-        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], problem)
-        tables = _integrate_many(batch, grid, self, shares, False)
-        if not is_traced(tables) and not np.all(np.isfinite(tables.residual)):  # too stiff for explicit steps
-            tables = _integrate_many(batch, grid, self, shares, True)
-        return jax.tree.map(lambda leaf: leaf[0], tables)
+        def alone(problem: Problem) -> Tables:
+            batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], problem)
+            return jax.tree.map(lambda leaf: leaf[0], _integrate_together(batch, grid, self, shares))
+
+        return differentiable(alone, problem)
+
+    def _integrate_each(self, stacked: Problem, count: int, grid: Grid) -> Tables:
+        """So many together as the cache holds; the last few are filled up with copies, so that all share one shape."""
+        size = min(count, _TOGETHER)
+        parts = []
+        for first in range(0, count, size):
+            rows = np.minimum(np.arange(first, first + size), count - 1)
+            part = jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf)[rows], stacked)
+            parts.append(_integrate_together(part, grid, self, clock(self.times)))
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
 
 
 def linearises(problem: Problem) -> bool:
@@ -177,11 +188,11 @@ def _solve_linear(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tabl
     def distance(channel: Any, change: Any) -> Any:
         return channel.cost + (log1p_over(1 / kappa, xi) - change) / channel.notional
 
-    # Rounding grows with what is added up: the logarithms, and the norm of the exponent.
+    # Every step of the path rounds once more, by most of a unit; the exponent's norm and the logarithm come on top.
     norm = (
         problem.horizon * (jnp.max(diagonal) - jnp.min(diagonal) + up + down) * jnp.exp(jnp.minimum(slope, LOG_SLOPE))
     )
-    rounding = jnp.finfo(theta.dtype).eps * (1 + jnp.max(jnp.abs(theta)) * kappa + norm)
+    rounding = jnp.finfo(theta.dtype).eps * (0.7 * times + jnp.max(jnp.abs(theta)) * kappa + norm)
     return Tables(
         tau=jnp.linspace(0.0, 1.0, times + 1) * problem.horizon,
         y=q,
@@ -196,45 +207,43 @@ def _solve_linear(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tabl
     )
 
 
+def _integrate_together(stacked: Problem, grid: Grid, method: Lattice, shares: Any) -> Tables:
+    """One adaptive integration for a batch, and a looser one by whose distance its error is judged."""
+    tables = _integrated(stacked, grid, shares, method.tolerance, method.max_steps)
+    looser = _integrated(stacked, grid, shares, _LOOSER * method.tolerance, method.max_steps)
+    return tables._replace(
+        error=_judged(tables.value, looser.value),
+        quote_error=jnp.fmax(_judged(tables.bid, looser.bid), _judged(tables.ask, looser.ask)),
+    )
+
+
+def _judged(values: Any, looser: Any) -> Any:
+    """Estimated errors, (batch, times, nodes), from a run whose errors are about `_LOOSER` times as large.
+
+    Twice what that makes them, because the ratio varies, and the largest of a node and its two neighbours,
+    because errors change sign from node to node. Rounding adds what no tolerance shows.
+    """
+    gap = jnp.pad(jnp.abs(values - looser), ((0, 0), (0, 0), (1, 1)), constant_values=jnp.nan)
+    gap = jnp.fmax(gap[..., 1:-1], jnp.fmax(gap[..., :-2], gap[..., 2:]))
+    rounding = 16 * jnp.finfo(values.dtype).eps * jnp.nanmax(jnp.abs(values), axis=-1, keepdims=True)
+    return 2 / _LOOSER * gap + rounding
+
+
 @eqx.filter_jit
-def _integrate_many(stacked: Problem, grid: Grid, method: Lattice, shares: Any, stiff: bool) -> Tables:
-    """One adaptive integration for a batch, the batch axis last: all share their steps, none waits for another.
+def _integrated(stacked: Problem, grid: Grid, shares: Any, tolerance: Any, max_steps: int) -> Tables:
+    """Tables of a batch, the batch axis last while they are integrated: all share their steps, none waits for another.
 
     Time is counted in shares of the horizon, so that problems of different horizons fit together.
     """
 
-    def start(problem: Problem) -> Any:
-        return Equation(problem, grid).start()
+    def field(share: Any, u: Any) -> Any:
+        return jax.vmap(_share_rate, in_axes=(0, None, None, -1), out_axes=-1)(stacked, grid, share, u)
 
-    def rate(share: Any, u: Any, problem: Problem) -> Any:
-        return problem.horizon * Equation(problem, grid)(share * problem.horizon, u).rate
+    start = jax.vmap(lambda problem: Equation(problem, grid).start(), out_axes=-1)(stacked)
+    solved = integrate(field, start, shares, tolerance, max_steps)
+    failed = jnp.where(solved.finished, 0.0, jnp.inf)
 
-    field = jax.vmap(rate, in_axes=(None, -1, 0), out_axes=-1)
-    first = jax.vmap(start, out_axes=-1)(stacked)
-
-    def integrate(tolerance: float, saveat: Any) -> Any:
-        controller = diffrax.PIDController(rtol=tolerance, atol=tolerance, norm=lambda y: jnp.max(jnp.abs(y)))
-        return diffrax.diffeqsolve(
-            diffrax.ODETerm(field),
-            diffrax.Kvaerno5() if stiff else diffrax.Dopri8(),
-            0.0,
-            1.0,
-            None,
-            first,
-            stacked,
-            saveat=saveat,
-            stepsize_controller=controller,
-            max_steps=16 * method.max_steps if stiff else method.max_steps,
-            throw=False,
-        )
-
-    solved = integrate(method.tolerance, diffrax.SaveAt(ts=shares))
-    looser = integrate(32 * method.tolerance, diffrax.SaveAt(t1=True))
-    u = jnp.moveaxis(solved.ys, -1, 0)  # (batch, times, 2, nodes)
-    gap = jnp.abs(u[:, -1] - jnp.moveaxis(looser.ys[-1], -1, 0))
-    failed = jnp.where(solved.result == diffrax.RESULTS.successful, 0.0, jnp.inf)
-
-    def tables(problem: Problem, rows: Any, gap: Any) -> Tables:
+    def tables(problem: Problem, rows: Any) -> Tables:
         equation = Equation(problem, grid)
 
         def quotes(tau: Any, now: Any) -> Any:
@@ -243,19 +252,14 @@ def _integrate_many(stacked: Problem, grid: Grid, method: Lattice, shares: Any, 
 
         tau = shares * problem.horizon
         bid, ask = jax.vmap(quotes)(tau, rows)
-        error = jnp.broadcast_to(gap[0] / 8, rows[:, 0].shape)
-        quote_error = jnp.broadcast_to(jnp.max(gap[0]) / 4 / problem.channels(tau[-1])[0].notional, error.shape)
-        return Tables(
-            tau,
-            equation.nodes,
-            rows[:, 0],
-            rows[:, 1],
-            bid,
-            ask,
-            failed,
-            error,
-            quote_error,
-            solved.stats["num_steps"],
-        )
+        unknown = jnp.full_like(rows[:, 0], jnp.nan)
+        return Tables(tau, equation.nodes, rows[:, 0], rows[:, 1], bid, ask, failed, unknown, unknown, solved.steps)
 
-    return jax.vmap(tables)(stacked, u, gap)
+    return jax.vmap(tables)(stacked, jnp.moveaxis(solved.u, -1, 0))
+
+
+def _share_rate(problem: Problem, grid: Grid, share: Any, u: Any) -> tuple[Any, Blocks]:
+    """`du/dshare` and its Jacobian: a node feels its neighbours by what their fills lead to."""
+    now = Equation(problem, grid)(share * problem.horizon, u)
+    bid, ask = problem.horizon * now.bid.coupling, problem.horizon * now.ask.coupling
+    return problem.horizon * now.rate, Blocks(ask, -bid - ask, bid)

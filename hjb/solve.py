@@ -34,7 +34,8 @@ def solve(problem: Dealer, method: Any = None) -> Solution:
     limit, `ClosedForm` where the paper gives formulas (`AvellanedaStoikov`, `PrintedDealer`).
 
     Everything runs in double precision without touching JAX's global setting. Inside `jit`, `grad` or `vmap` the
-    caller must have enabled it: put `with jax.enable_x64(True):` around the outer transformation.
+    caller must have enabled it: put `with jax.enable_x64(True):` around the outer transformation. Derivatives in the
+    problem's parameters pass in forward and in reverse mode; either costs one solve per traced number.
 
     Raises `TypeError` or `ValueError` for what can be known beforehand. A solve that ends without a trustworthy
     answer warns `NotConverged` and returns a solution whose `converged` is False and whose `result` says why.

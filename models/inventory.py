@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
 from ._precision import check, in_float64, parameter
 from .channels import Channel
@@ -74,7 +75,7 @@ class InventoryDealer(Problem):
 
     @property
     def size(self) -> Any:
-        return jnp.ones_like(self.lot)
+        return np.ones(jnp.shape(self.lot))  # a number, not an operation: a grid's size may depend on it under jit
 
     @property
     def limit(self) -> Any:

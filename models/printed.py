@@ -79,7 +79,8 @@ class PrintedDealer(Dealer):
     @in_float64
     def bracket(self, stock: Any, bid: Any, ask: Any) -> Any:
         """The printed expression under the maximum, money per year, at any distances, admissible or not."""
-        spread, bought = ask + bid, self.price - bid - self.growth * stock
+        spread = jnp.where(jnp.isfinite(ask), ask + bid, 0.0)  # an infinite distance is no quote
+        bought = self.price - bid - self.growth * stock
         charge = 0.5 * self.risk_aversion
         return self.ask_demand._intensity(ask) * (spread - charge * spread**2) + self.bid_demand._intensity(bid) * (
             bought - charge * bought**2
@@ -104,7 +105,12 @@ class PrintedDealer(Dealer):
         return self.bracket(stock, bid, ask), bid, ask
 
     def _best_ask(self, bid: Any) -> Any:
-        """The best ask distance for a bid distance: the bracket has one peak in `a`, so `a >= 0` just clips it."""
+        """The best ask distance for a bid distance.
+
+        In `a` the bracket climbs to one peak, falls to a trough below zero and rises back to zero: `a >= 0` clips the
+        peak, and where even that is a loss (`a + b > 2/lambda`) no ask is quoted, `a = inf`.
+        """
         objective = MeanVariance(self.risk_aversion)
         ask = self.ask_demand.best_response(lambda ratio: objective.income_at(ratio, bid, bid))
-        return jnp.maximum(jnp.where(jnp.isfinite(ask), ask, 0.0), 0.0)
+        ask = jnp.maximum(jnp.where(jnp.isfinite(ask), ask, 0.0), 0.0)
+        return jnp.where(ask + bid > 2 / self.risk_aversion, jnp.inf, ask)

@@ -15,7 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ._precision import check, in_float64, parameter
+from ._precision import check, in_float64, is_traced, parameter
 from .channels import Channel
 from .demand import Demand
 from .objectives import ExponentialUtility, Objective
@@ -81,10 +81,9 @@ class StockCashDealer(Problem):
     @property
     def cash_matters(self) -> bool:
         """Whether a rate spread, a fee or a limit keeps the cash account from dropping out."""
-        spread = self.borrowing_rate is not None and bool(jnp.any(self.borrowing_rate != self.rate))
-        return bool(
-            spread or jnp.any(self.short_fee != 0) or self.credit_line is not None or self.short_limit is not None
-        )
+        spread = self.borrowing_rate is not None and _may_differ(self.borrowing_rate, self.rate)
+        limited = self.credit_line is not None or self.short_limit is not None
+        return spread or limited or _may_differ(self.short_fee, 0.0)
 
     @property
     def size(self) -> Any:
@@ -159,3 +158,8 @@ def check_limit(name: str, limit: Any, lot: Any) -> None:
             f"{name} must be at least one lot ({float(np.max(lot)):g}), got {float(np.min(limit)):g}; "
             "below it no fill is allowed at all"
         )
+
+
+def _may_differ(a: Any, b: Any) -> bool:
+    """Whether two parameters differ; traced ones might."""
+    return is_traced(a, b) or bool(np.any(a != b))

@@ -216,17 +216,17 @@ def check_slope(route, derivative):
         assert float(derivative(value)(0.35)) == pytest.approx(difference, rel=1e-6)
 
 
-@routes(slow=("integrated", "gridded"), linear="reverse mode does not pass the squarings of the exponential")
+@routes(slow=("gridded",))
 def test_grad_agrees_with_differences(route):
     check_slope(route, jax.grad)
 
 
-@routes(slow=("gridded",), integrated="forward mode does not pass diffrax's adjoint")
+@routes(slow=("gridded",))
 def test_jacfwd_agrees_with_differences(route):
     check_slope(route, jax.jacfwd)
 
 
-@routes(gridded="StockCashDealer.cash_matters asks a tracer for its truth")
+@routes(slow=("gridded",))
 def test_inside_jit_the_answer_is_the_same(route):
     value = worth(route)
     with jax.enable_x64(True):

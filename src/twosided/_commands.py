@@ -141,7 +141,7 @@ def _summary(command: str, case: Case) -> dict[str, Any]:
 
     from .models.case import to_data
 
-    packages = ("numpy", "jax", "diffrax", "equinox", "xarray")
+    packages = ("numpy", "jax", "equinox", "xarray")
     return {
         "twosided": __version__,
         "command": command,
