@@ -5,28 +5,61 @@ from typing import TYPE_CHECKING
 from ..._lazy import make_lazy
 
 if TYPE_CHECKING:
+    from ._play import check_market
     from .attribution import Attribution, Term, attribute
+    from .hybrid import run_days, step, trading_day
     from .misspecified import Misspecification, Regret, misspecified, wrong
     from .poisson import MARKETS, PoissonMarket, market_from_data
+    from .population import Population
+    from .quotes import DealerQuotes, calibrated_dealer, no_dealer, quote_table
+    from .rules import AuctionRules, DealerRules, HybridRules, MarketRules, Session, TianjinRules
+    from .study import Claim, HybridStudy, Interval, dealer_quotes, hybrid_study, simulate_markets
 
 __all__ = [
     "MARKETS",
     "Attribution",
+    "AuctionRules",
+    "Claim",
+    "DealerQuotes",
+    "DealerRules",
+    "HybridRules",
+    "HybridStudy",
+    "Interval",
+    "MarketRules",
     "Misspecification",
     "PoissonMarket",
+    "Population",
     "Regret",
+    "Session",
     "Term",
+    "TianjinRules",
     "attribute",
+    "calibrated_dealer",
+    "check_market",
+    "dealer_quotes",
+    "hybrid_study",
     "market_from_data",
     "misspecified",
+    "no_dealer",
+    "quote_table",
+    "run_days",
+    "simulate_markets",
+    "step",
+    "trading_day",
     "wrong",
 ]
 
 make_lazy(
     __name__,
     {
+        "_play": ("check_market",),
         "attribution": ("Attribution", "Term", "attribute"),
+        "hybrid": ("run_days", "step", "trading_day"),
         "misspecified": ("Misspecification", "Regret", "misspecified", "wrong"),
         "poisson": ("MARKETS", "PoissonMarket", "market_from_data"),
+        "population": ("Population",),
+        "quotes": ("DealerQuotes", "calibrated_dealer", "no_dealer", "quote_table"),
+        "rules": ("AuctionRules", "DealerRules", "HybridRules", "MarketRules", "Session", "TianjinRules"),
+        "study": ("Claim", "HybridStudy", "Interval", "dealer_quotes", "hybrid_study", "simulate_markets"),
     },
 )

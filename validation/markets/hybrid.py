@@ -204,7 +204,8 @@ def _look(market: Market, now: Moment, today: Today, quotes: tuple[jax.Array, ja
     price = book.origin[:, None] + jnp.arange(book.layout.ticks, dtype=jnp.int32)[None, :]
     near = jnp.abs(price - fundamental[:, None]) <= band
     resting = where(near, jnp.abs(book.depth), 0).sum(axis=1, dtype=jnp.int32)
-    sides = (quotes[0] >= fundamental - band).astype(jnp.int32) + (quotes[1] <= fundamental + band)
+    bids, asks = quotes[0] >= fundamental - band, quotes[1] <= fundamental + band
+    sides = bids.astype(jnp.int32) + asks.astype(jnp.int32)
     # What the dealer must take at once is the largest order that anybody may bring.
     seen = where(now.dealer | now.continuous, resting + sides * population.most * _number(rules.lot), 0)
     sums = [sum_of for pair in (quotes, best, together) for sum_of in _spread(*pair)]

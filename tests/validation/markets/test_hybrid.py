@@ -1,0 +1,299 @@
+"""The market of dealer and auction: what is conserved and kept, what the rules change, and against a plain market."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+import twosided as ts
+from twosided.validation._randomness import key_of
+from twosided.validation.markets import hybrid, rules, study
+from twosided.validation.markets.population import Population, crowd
+from twosided.validation.markets.quotes import DealerQuotes, calibrated_dealer, no_dealer, quote_table
+from twosided.validation.markets.rules import AuctionRules, DealerRules, HybridRules, MarketRules, Session, TianjinRules
+from twosided.validation.markets.study import (
+    MEASURES,
+    dealer_quotes,
+    dealer_share,
+    hybrid_study,
+    measures,
+    simulate_markets,
+)
+from twosided.validation.statistics import plausible
+
+# Asymmetric on purpose: short positions are tighter than long ones, few trade at once.
+PEOPLE = Population(investors=30, dispersion=0.1, most=40, highest=70, lowest=-45, immediacy=0.3)
+OWNERS = Population(investors=60, most=4, highest=900, lowest=0, immediacy=0.5, endowment=430)
+MARKETS = {"dealer": DealerRules(), "auction": AuctionRules(), "hybrid": HybridRules()}
+RUN: dict[str, Any] = {"markets": 24, "days": 6, "seed": 3, "batch": 24}
+
+
+@pytest.fixture(scope="module")
+def quotes():
+    table = quote_table(ts.solve(calibrated_dealer(PEOPLE, 0.5)))
+    return table._replace(ask=table.ask + np.int32(7))  # and the dealer asks more than it bids less
+
+
+@pytest.fixture(scope="module")
+def ran(quotes):
+    return {name: simulate_markets(each, quotes, PEOPLE, **RUN) for name, each in MARKETS.items()}
+
+
+@pytest.fixture(scope="module")
+def tianjin():
+    each = TianjinRules(shares=20_000)
+    return simulate_markets(each, dealer_quotes(each, OWNERS), OWNERS, markets=24, days=4, seed=5, batch=24)
+
+
+def test_cash_and_stock_are_conserved_to_the_last_unit(ran, tianjin):
+    for state, figures in [*ran.values(), tianjin]:
+        endowment = OWNERS.endowment * OWNERS.investors if state is tianjin[0] else 0
+        assert np.all(state.accounts.cash.astype(np.int64).sum(axis=1) == 0)
+        assert np.all(state.accounts.stock.astype(np.int64).sum(axis=1) == endowment)
+        assert np.all(figures.volume.sum(axis=1) > 0)
+
+
+def test_position_limits_are_kept_and_bind(ran, tianjin):
+    for name, (state, _) in ran.items():
+        stock = state.accounts.stock[:, 1:]
+        assert stock.min() == PEOPLE.lowest, name
+        assert stock.max() == PEOPLE.highest, name
+    stock = tianjin[0].accounts.stock[:, 1:]
+    assert stock.min() == 0
+    assert stock.max() <= OWNERS.highest
+
+
+def test_odd_lots_are_sold_in_one_go_and_never_bought(tianjin):
+    # Everybody starts with four lots of 100 and 30 shares; whoever sells out sells the 30 too, to a dealer that takes
+    # any size or to buyers of whole lots, who may be filled in part.
+    stock = tianjin[0].accounts.stock[:, 1:]
+    assert np.any(stock % 100 == 0)
+    assert hybrid.affordable(OWNERS, *map(jnp.int32, (4, -1, 430, 100))) == 430
+    assert hybrid.affordable(OWNERS, *map(jnp.int32, (3, -1, 430, 100))) == 300
+    assert hybrid.affordable(OWNERS, *map(jnp.int32, (2, -1, 30, 100))) == 30
+    assert hybrid.affordable(OWNERS, *map(jnp.int32, (4, 1, 630, 100))) == 200
+    assert hybrid.affordable(PEOPLE, *map(jnp.int32, (4, -1, -44, 1))) == 1
+
+
+def test_one_compiled_run_serves_every_set_of_rules(ran, quotes):
+    compiled = study._batch._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
+    others = [TianjinRules(), MarketRules((Session("9:00", "10:00", collecting=True, called=True),))]
+    volumes = [figures.volume.sum() for _, figures in ran.values()]
+    volumes += [simulate_markets(each, quotes, PEOPLE, **RUN)[1].volume.sum() for each in others]
+    assert study._batch._cache_size() == compiled  # pyright: ignore[reportFunctionMemberAccess]
+    assert len(set(volumes)) == 5
+
+
+def test_results_do_not_depend_on_the_batch_and_do_on_the_seed(ran, quotes):
+    state, figures = simulate_markets(HybridRules(), quotes, PEOPLE, **dict(RUN, batch=7))
+    jax.tree.map(np.testing.assert_array_equal, (state, figures), ran["hybrid"])
+    _, other = simulate_markets(HybridRules(), quotes, PEOPLE, **dict(RUN, batch=7, seed=4))
+    assert np.any(other.volume != figures.volume)
+
+
+def test_the_same_people_come_to_every_market(ran):
+    first = [figures for _, figures in ran.values()]
+    for figures in first[1:]:
+        np.testing.assert_array_equal(figures.fundamental, first[0].fundamental)
+        np.testing.assert_array_equal(figures.wanted[:, 0], first[0].wanted[:, 0])
+
+
+class PlainMarket:
+    """One market, one investor after the other, lists and loops: what `hybrid` should come to."""
+
+    def __init__(self, people: Population, table: DealerQuotes):
+        self.people, self.table = people, table
+        self.cash, self.stock = [0] * (1 + people.investors), [people.endowment] * (1 + people.investors)
+        self.stock[0] = 0
+        self.trades: list[tuple[int, int, int, int]] = []
+
+    def trade(self, buyer: int, seller: int, size: int, price: int) -> None:
+        self.cash[buyer] -= size * price
+        self.cash[seller] += size * price
+        self.stock[buyer] += size
+        self.stock[seller] -= size
+        self.trades.append((buyer, seller, size, price))
+
+    def day(self, crowd, reference: int, dealer: bool, auction: bool) -> int:
+        self.trades, resting = [], []
+        for who in np.asarray(crowd.arrival):
+            side, value = int(crowd.side[who]), int(crowd.value[who])
+            limit = self.people.highest - self.stock[who] if side > 0 else self.stock[who] - self.people.lowest
+            size = min(int(crowd.lots[who]), limit)
+            if dealer and (crowd.at_once[who] or not auction):
+                spacing, entries = int(self.table.spacing), len(self.table.bid)
+                entry = min(max((self.stock[0] + spacing // 2) // spacing + entries // 2, 0), entries - 1)
+                bid, ask = reference - int(self.table.bid[entry]), reference + int(self.table.ask[entry])
+                if size and side > 0 and value >= ask:
+                    self.trade(who, 0, size, ask)
+                if size and side < 0 and value <= bid:
+                    self.trade(0, who, size, bid)
+                continue
+            while size and auction:
+                others = [o for o in resting if o[0] == -side and side * (value - o[1]) >= 0 and o[3]]
+                if not others:
+                    resting.append([side, value, who, size])
+                    break
+                best = min(others, key=lambda o: side * o[1])  # the first of the best price: `min` keeps the earliest
+                traded = min(size, best[3])
+                buyer, seller = (who, best[2]) if side > 0 else (best[2], who)
+                self.trade(buyer, seller, traded, best[1])
+                best[3] -= traded
+                size -= traded
+        volume = sum(t[2] for t in self.trades)
+        return sum(t[2] * t[3] for t in self.trades) // volume if volume else reference
+
+
+@pytest.mark.parametrize("name", MARKETS)
+def test_every_account_ends_as_in_a_plain_market(ran, quotes, name):
+    state, figures = ran[name]
+    for market in (0, 11):
+        plain, reference = PlainMarket(PEOPLE, quotes), PEOPLE.start
+        for day in range(RUN["days"]):
+            fundamental = jnp.asarray(figures.fundamental[market, day : day + 1])
+            number = jnp.array([market], jnp.uint32)
+            people = crowd(PEOPLE, key_of(RUN["seed"]), number, jnp.int32(day), fundamental)
+            people = jax.tree.map(lambda field: np.asarray(field)[0], people)
+            # The average is rounded down as a distance from the fundamental, a whole number: the same thing.
+            reference = plain.day(people, reference, name != "auction", name != "dealer")
+            assert len(plain.trades) == figures.trades[market, day]
+            assert sum(t[2] for t in plain.trades if 0 in t[:2]) == figures.dealt[market, day]
+        np.testing.assert_array_equal(state.accounts.cash[market], plain.cash)
+        np.testing.assert_array_equal(state.accounts.stock[market], plain.stock)
+
+
+def test_nobody_pays_more_than_expected(ran, tianjin):
+    for _, figures in [*ran.values(), tianjin]:
+        assert np.all(figures.surplus >= 0)
+        assert figures.surplus.max() > 0
+
+
+def test_a_market_is_a_list_of_sessions():
+    day = TianjinRules().schedule(200)
+    at = {name: day.minute[getattr(day, name)] for name in ("dealer", "collecting", "negotiated", "called")}
+    assert at["dealer"].min() >= 9 * 60 + 30
+    assert at["dealer"].max() < 14 * 60
+    assert at["negotiated"].min() >= 14 * 60 + 15
+    assert np.sum(day.minute < 9 * 60 + 25) == np.sum(at["collecting"] < 9 * 60 + 25) > 0
+    assert not np.any((day.minute >= 9 * 60 + 25) & (day.minute < 9 * 60 + 30))
+    assert not np.any((day.minute >= 11 * 60 + 30) & (day.minute < 13 * 60))
+    assert at["called"].tolist() == [max(m for m in day.minute if m < 565), max(m for m in day.minute if m < 855)]
+    assert dealer_share(DealerRules(), PEOPLE) == 1
+    assert dealer_share(HybridRules(), PEOPLE) == pytest.approx(PEOPLE.immediacy)
+    assert dealer_share(AuctionRules(), PEOPLE) == 0
+
+
+def test_tianjin_trades_within_its_limits_in_all_its_sessions(tianjin):
+    state, figures = tianjin
+    limits = TianjinRules().numbers.book(jnp.array([1000, 1007]))
+    assert np.asarray(limits.lowest).tolist() == [850, 856]
+    assert np.asarray(limits.highest).tolist() == [1150, 1158]
+    average = figures.fundamental + figures.excess / figures.volume
+    reference = np.hstack([np.full((24, 1), OWNERS.start), figures.price[:, :-1]])
+    assert np.all(np.abs(average / reference - 1) <= 0.15)
+    assert np.all(figures.dealt.sum(axis=1) > 0)
+    assert np.all(figures.dealt.sum(axis=1) < figures.volume.sum(axis=1))
+    for session in ({"collecting": True, "called": True}, {"negotiated": True}):
+        alone = MarketRules(
+            (Session("10:00", "11:00", **session),), lot=100, odd_lots=TianjinRules().odd_lots, width=0.15
+        )
+        state, only = simulate_markets(alone, no_dealer(), OWNERS, markets=24, days=4, seed=5, batch=24)
+        assert np.all(only.volume.sum(axis=1) > 0)
+        assert np.all(only.surplus >= 0)
+        assert np.all(state.accounts.stock[:, 1:].sum(axis=1) == OWNERS.endowment * OWNERS.investors)
+        assert np.all(state.accounts.stock[:, 1:] >= 0)
+
+
+def test_the_people_are_drawn_evenly_and_the_demand_is_the_dealers():
+    many = Population(investors=500, dispersion=0.1)
+    number, start = jnp.arange(40, dtype=jnp.uint32), jnp.full(40, 1000, jnp.int32)
+    people = jax.tree.map(np.asarray, crowd(many, key_of(2), number, jnp.int32(3), start))
+    drawn = [
+        people.value[:, 1:] - 900,
+        people.lots[:, 1:] - 1,
+        (people.side[:, 1:] + 1) // 2,
+        people.at_once[:, 1:] + 0,
+    ]
+    for values, kinds in zip(drawn, (201, 100, 2, 2), strict=True):
+        counts = np.bincount(values.ravel(), minlength=kinds)
+        assert counts.size == kinds
+        expected = values.size / kinds
+        plausible(chi2.sf(np.sum((counts - expected) ** 2) / expected, kinds - 1))
+    assert np.all(np.sort(people.arrival, axis=1) == np.arange(1, 501))
+    dealer = calibrated_dealer(many, 1.0)
+    for x in (-40.0, 25.0, 60.0):
+        buyers = np.mean(np.sum((people.value >= 1000 + x) & (people.side > 0), axis=1))
+        assert buyers == pytest.approx(float(dealer.ask_demand.intensity(x)), rel=0.05)
+
+
+def test_the_figures_are_those_of_the_days(ran):
+    _, figures = ran["hybrid"]
+    got = measures(figures, PEOPLE)
+    assert set(got) == set(MEASURES)
+    average = figures.fundamental + figures.excess / figures.volume
+    for k in (0, 5):
+        change = [average[k, d + 1] - average[k, d] for d in range(5)]
+        assert got["volatility"][k] == pytest.approx(np.std(change, ddof=1) / 10)
+    assert np.all(got["executed"] <= 100)
+    assert np.all(got["profit"] != 0)
+
+
+def test_quotes_are_outward_and_lean_against_the_inventory(quotes):
+    solution = ts.solve(calibrated_dealer(PEOPLE, 0.5))
+    table, lot = quote_table(solution), PEOPLE.mean_size
+    for lots in (-6, 0, 9):
+        entry = len(table.bid) // 2 + round(lots * lot / int(table.spacing))
+        inventory = (entry - len(table.bid) // 2) * int(table.spacing) / lot
+        below = (
+            solution.quotes(t=0.0, inventory=np.floor(inventory)),
+            solution.quotes(t=0.0, inventory=np.ceil(inventory)),
+        )
+        for side in ("bid", "ask"):
+            exact = np.interp(inventory % 1, [0, 1], [float(getattr(q, side)) for q in below])
+            assert 0 <= getattr(table, side)[entry] - exact < 1
+    assert np.all(np.diff(table.bid) >= 0)
+    assert np.all(np.diff(table.ask) <= 0)
+    narrow = quote_table(solution, widest=20)
+    assert np.all(narrow.bid + narrow.ask <= 22)
+    with pytest.raises(ValueError, match="share of the investors"):
+        calibrated_dealer(PEOPLE, 0.0)
+
+
+def test_impossible_markets_are_refused():
+    with pytest.raises(ValueError, match="end after it starts"):
+        Session("10:00", "9:00", dealer=True)
+    with pytest.raises(ValueError, match="either matches orders as they come or collects"):
+        Session("9:00", "10:00", continuous=True, collecting=True)
+    with pytest.raises(ValueError, match="starts before"):
+        MarketRules((Session("9:00", "10:00", dealer=True), Session("9:30", "11:00", dealer=True)))
+    with pytest.raises(ValueError, match="cannot follow a continuous auction"):
+        MarketRules((Session("9:00", "10:00", continuous=True), Session("10:00", "11:00", collecting=True)))
+    with pytest.raises(ValueError, match="something is open"):
+        MarketRules((Session("9:00", "10:00"),))
+    with pytest.raises(ValueError, match="hours:minutes"):
+        rules.clock("9.15")
+    with pytest.raises(ValueError, match="multiple of 200"):
+        TianjinRules(shares=1001)
+    with pytest.raises(ValueError, match="let more than 5 arrive"):
+        TianjinRules().schedule(5)
+    with pytest.raises(ValueError, match="immediacy is a share"):
+        Population(immediacy=1.5)
+    with pytest.raises(ValueError, match="at least 2 markets"):
+        hybrid_study(PEOPLE, markets=1)
+    with pytest.raises(ValueError, match="markets must be a whole number"):
+        simulate_markets(AuctionRules(), no_dealer(), PEOPLE, markets=0, days=2)
+
+
+@pytest.mark.slow
+def test_the_study_says_whether_the_claim_holds():
+    claim = hybrid_study(markets=128, days=10).claim()
+    assert claim.volatility.high < 0  # steadier from day to day,
+    assert claim.dispersion.low > 0  # not within the day,
+    assert claim.volume.high < 0  # and it trades less:
+    assert not claim.holds
+    regulated = hybrid_study(markets=128, days=10, widest=40).claim()
+    assert regulated.holds  # unless the dealer's spread is kept narrow.
+    assert "is wrong" in str(claim)
