@@ -79,11 +79,11 @@ def test_odd_lots_are_sold_in_one_go_and_never_bought(tianjin):
 
 
 def test_one_compiled_run_serves_every_set_of_rules(ran, quotes):
-    compiled = study._batch._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
+    compiled = study._batch._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
     others = [TianjinRules(), MarketRules((Session("9:00", "10:00", collecting=True, called=True),))]
     volumes = [figures.volume.sum() for _, figures in ran.values()]
     volumes += [simulate_markets(each, quotes, PEOPLE, **RUN)[1].volume.sum() for each in others]
-    assert study._batch._cache_size() == compiled  # pyright: ignore[reportFunctionMemberAccess]
+    assert study._batch._cache_size() == compiled  # pyright: ignore[reportAttributeAccessIssue]
     assert len(set(volumes)) == 5
 
 
