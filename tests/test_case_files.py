@@ -198,7 +198,23 @@ WRONG = {
     ),
     "the linear rule without steps": (changed("^paths = .*", 'fills = "linear"'), "simulation.steps is missing"),
     "a start that is nan": (changed("^stock = 2", "stock = nan"), "simulation.initial.stock must be finite, got nan"),
-    "a market": (GOOD + "\n[market]\ntype = 'Book'", "market is not there yet: .*; leave it out"),
+    "a market that is none": (GOOD + "\n[market]\ntype = 'Book'", "market.type the text 'Book' is not known; name one"),
+    "a friction that is none": (
+        GOOD + "\n[market]\ntype = 'PoissonMarket'\ntik = 1",
+        "market.tik is not known; PoissonMarket takes tick, queue_ahead, .*: did you mean tick?",
+    ),
+    "a tick that is a text": (
+        GOOD + "\n[market]\ntype = 'PoissonMarket'\ntick = '1 cent'",
+        "market.tick must be a number, got the text '1 cent'; write a bare number",
+    ),
+    "a negative tick": (
+        GOOD + "\n[market]\ntype = 'PoissonMarket'\ntick = -1",
+        "market.tick must be finite and not negative, got -1",
+    ),
+    "a queue without ticks": (
+        GOOD + "\n[market]\ntype = 'PoissonMarket'\nqueue_ahead = 3",
+        "market.queue_ahead needs a tick and a refresh",
+    ),
     "time in another unit": (
         changed('^time = "years"', 'time = "days"'),
         "units.time is 'days', but StockCashDealer has time in 'years'; convert the numbers and write time = \"years\"",

@@ -13,6 +13,7 @@ import numpy as np
 from . import _sections as sections
 from ._display import Display, display_for, number, typical_distance
 from ._html import page, paragraph, table, verdict
+from ._market_section import market_section
 from ._verdict import Comparison, compare, is_approximate
 
 
@@ -28,6 +29,7 @@ def write_report(
     units: Mapping[str, Any] | None = None,
     assumptions: Sequence[str] = (),
     cross_check: Mapping[str, Any] | None = None,
+    market: Mapping[str, Any] | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a self-contained page about whatever is given, and return its path.
@@ -39,6 +41,7 @@ def write_report(
     units:                 names and sizes of units, as in a case file: money, time, seconds_per_year, reference_price.
     assumptions:           sentences on what was set and not measured.
     cross_check:           a second route to the quotes: meaning, head, rows, finding.
+    market:                where the value went in a market, as `Attribution.to_data` gives it.
     facts:                 what else to note at the end, such as versions and timings.
 
     Raises `ValueError` where there is nothing to report on.
@@ -56,6 +59,8 @@ def write_report(
         parts.append(sections.quotes_section(solution, display, reach))
     if comparison is not None:
         parts.append(sections.simulation_section(simulation, comparison, sample, solution, display))
+    if market is not None:
+        parts.append(market_section(market, display))
     if solution is not None:
         parts.append(sections.evidence_section(solution, display, reach, cross_check))
     text = page(

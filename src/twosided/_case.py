@@ -4,6 +4,7 @@
     [method]                      optional: type and settings of a method; by default the one that fits
     [simulation]                  optional: paths, seed, fills ("exact" or "linear"), steps
     [simulation.initial]          optional: where paths start, by the names of the state; zero by default
+    [market]                      optional: type and settings of a market in which `simulate` plays the policy as well
     [units]                       optional: what the numbers are counted in, see `check_units`
 
 Every number is a bare number in the problem's own unit, `volatility = 0.45` per sqrt(year) for a `StockCashDealer`; a
@@ -50,6 +51,7 @@ class Case:
     problem: Any
     method: Any = None
     simulation: Simulating = field(default_factory=Simulating)
+    market: Any = None
     units: dict[str, Any] = field(default_factory=dict)
 
     def to_toml(self, header: str = "") -> str:
@@ -61,6 +63,8 @@ class Case:
         if self.method is not None:
             data["method"] = method_to_data(self.method)
         data["simulation"] = self.simulation.to_data()
+        if self.market is not None:
+            data["market"] = self.market.to_data()
         data["units"] = self.units
         comment = "".join(f"# {line}\n" for line in header.splitlines())
         return (f"{comment}\n" if comment else "") + _toml.dumps({key: table for key, table in data.items() if table})
@@ -91,9 +95,7 @@ def parse_case(text: str, name: str = "case") -> Case:
         mend = "a bare number needs no unit, a text stands in double quotes"
         raise ValueError(f"this is not TOML: {str(error)[:1].lower()}{str(error)[1:]}; {mend}") from None
     for key in data:
-        if key == "market":
-            raise ValueError("market is not there yet: paths are simulated from the model's own fills; leave it out")
-        _check_known(key, ("problem", "method", "simulation", "units"), "", "a case")
+        _check_known(key, ("problem", "method", "simulation", "market", "units"), "", "a case")
         if not isinstance(data[key], Mapping):
             raise ValueError(f"{key} must be a table, got {_shown(data[key])}; write [{key}] and its keys below")
     if "problem" not in data:
@@ -104,6 +106,7 @@ def parse_case(text: str, name: str = "case") -> Case:
         problem=problem,
         method=_method(data["method"]) if "method" in data else None,
         simulation=check_simulation(data.get("simulation", {}), problem),
+        market=check_market(data["market"]) if "market" in data else None,
         units=check_units(data.get("units", {}), problem),
     )
 
@@ -166,6 +169,48 @@ def _method(data: Mapping[str, Any]) -> Any:
         return method_from_data(data)
     except ValueError as error:
         raise ValueError(_placed(str(error), "method", defaults)) from None
+
+
+def check_market(data: Mapping[str, Any], prefix: str = "market.") -> Any:
+    """A market from plain data; raises `ValueError` naming the key after `prefix`."""
+    from .validation.markets.poisson import FIELDS, MARKETS, market_from_data
+
+    kind = _type_of(data, prefix.rstrip("."), list(MARKETS))
+    for key, value in data.items():
+        if key != "type":
+            _check_known(key, FIELDS, prefix, kind)
+            _number(value, f"{prefix}{key}")
+    try:
+        return market_from_data(data)
+    except ValueError as error:
+        raise ValueError(_placed(str(error), prefix.rstrip("."), dict.fromkeys(FIELDS))) from None
+
+
+def market_asked_for(text: str, stated: Any) -> Any:
+    """The market that `--market` names, given the one that the file states, or None where it says none.
+
+    A name keeps the file's settings, `key=value,key=value` go before them, and `none` leaves the market out.
+    """
+    from .validation.markets.poisson import MARKETS
+
+    if text == "none":
+        return None
+    data = {"type": next(iter(MARKETS))} if stated is None else stated.to_data()
+    if "=" not in text:
+        if text not in MARKETS:
+            known = (*MARKETS, "none")
+            raise ValueError(
+                f"--market {text!r} is not known; name one of {', '.join(known)}, or give settings such as tick=0.01"
+                + suggestion(text, known)
+            )
+        return check_market(data if data["type"] == text else {"type": text}, "--market ")
+    for part in text.split(","):
+        key, _, value = (piece.strip() for piece in part.partition("="))
+        try:
+            data[key] = float(value)
+        except ValueError:
+            raise ValueError(f"--market {key} must be a number, got {value!r}; write {key}=1, say") from None
+    return check_market(data, "--market ")
 
 
 def check_simulation(data: Mapping[str, Any], problem: Any, prefix: str = "simulation.") -> Simulating:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from ._case import Case, Simulating, check_simulation, read_case
+from ._case import Case, Simulating, check_simulation, market_asked_for, read_case
 from ._errors import UserError, one_line
 from ._progress import announce, working_on
 from ._runs import CASE, REPORT, SIMULATION, SOLUTION, new_run, read_summary, write_summary
-from ._terminal import print_calibration, print_case, print_market, print_simulation, print_solution
+from ._terminal import print_attribution, print_calibration, print_case, print_market, print_simulation, print_solution
 
 _HEADER = f"Written by twosided {__version__}. Run it again: twosided simulate case.toml"
 _DEMO_PATHS = 50_000
@@ -38,23 +38,39 @@ def solve(path: Path, out: Path | None) -> None:
     _print_place(out)
 
 
-def simulate(path: Path, out: Path | None, given: Mapping[str, Any]) -> None:
+def simulate(path: Path, out: Path | None, given: Mapping[str, Any], market: str | None = None) -> None:
     """`twosided simulate`; what is `given` replaces the file's settings."""
     case = read_case(path)
     _check_dynamics(case, path)
     settings = check_simulation({**case.simulation.to_data(), **given}, case.problem, "--")
     case = replace(case, simulation=settings)
+    if market is not None:
+        case = replace(case, market=market_asked_for(market, case.market))
+    with _naming(path):
+        _check_playable(case)
     out = out or Path("runs") / case.name
     with new_run(out) as folder:
         summary = _summary("simulate", case)
         with _naming(path):
             solution = _solve(case.problem, case.method, summary)
             simulation, sample = _simulate(case, solution, summary)
+            if case.market is not None:
+                summary["market"] = _play(case, solution, summary)
         _write(folder, case, summary, solution, simulation, sample)
     print_case(case)
     print_solution(solution, case)
     print_simulation(simulation, solution, case)
+    if case.market is not None:
+        print_attribution(summary["market"])
     _print_place(out)
+
+
+def _check_playable(case: Case) -> None:
+    """Refuse a market that cannot take the problem, before any work."""
+    if case.market is not None:
+        from .validation.markets import check_market
+
+        check_market(case.problem, case.market)
 
 
 def _check_dynamics(case: Case, path: Path) -> None:
@@ -206,6 +222,27 @@ def _simulate(case: Case, solution: Any, summary: dict[str, Any]) -> tuple[Any, 
     return simulation, sample
 
 
+def _play(case: Case, solution: Any, summary: dict[str, Any]) -> dict[str, Any]:
+    """Where the predicted value goes in the case's market, ready for JSON."""
+    from .validation._verdict import is_approximate
+    from .validation.markets import attribute
+
+    settings = case.simulation
+    started = time.perf_counter()
+    announce(f"Playing {settings.paths:,} paths in a {type(case.market).__name__}, friction by friction")
+    found = attribute(
+        case.problem,
+        solution.policy,
+        case.market,
+        settings.paths,
+        settings.seed,
+        settings.initial,
+        predicted=None if is_approximate(solution) else solution,
+    )
+    summary["seconds"]["play"] = time.perf_counter() - started
+    return found.to_data() | {"money": case.units.get("money", "money")}
+
+
 def _cross_check(solution: Any, twin: Any, summary: dict[str, Any]) -> dict[str, Any]:
     """The demo's dealer by another model and another method: quotes of both, side by side, in cents."""
     import numpy as np
@@ -322,6 +359,7 @@ def _write_report(
         units=case.units,
         assumptions=summary.get("assumptions", ()),
         cross_check=summary.get("cross_check"),
+        market=summary.get("market"),
         facts=_facts(summary),
     )
 

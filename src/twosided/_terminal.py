@@ -93,6 +93,16 @@ def print_simulation(simulation: Any, solution: Any, case: Case) -> None:
     print(f"  {comparison.finding or comparison.meaning}")
 
 
+def print_attribution(market: Any) -> None:
+    """Where the predicted value went in a market, friction by friction."""
+    from .validation.markets.attribution import table_of
+
+    head, *lines = table_of(market).splitlines()
+    print(f"\nplayed: {head}")
+    for line in lines:
+        print(f"  {line}")
+
+
 def _display(solution: Any, case: Case) -> Any:
     from .validation._display import display_for, typical_distance
 

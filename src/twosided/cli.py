@@ -84,12 +84,16 @@ def simulate(
     seed: Seed = None,
     fills: Annotated[str | None, typer.Option(help="'exact', or 'linear' in steps.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Time steps of the linear rule.")] = None,
+    market: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A market to play in as well, such as PoissonMarket or tick=1,refresh=2."),
+    ] = None,
 ) -> None:
     """Solve the problem that a case file states, and check the answer by simulation; options go before the file's."""
     from . import _commands
 
     given = {"paths": paths, "seed": seed, "fills": fills, "steps": steps}
-    _commands.simulate(case, out, {key: value for key, value in given.items() if value is not None})
+    _commands.simulate(case, out, {key: value for key, value in given.items() if value is not None}, market)
 
 
 @app.command()

@@ -222,7 +222,8 @@ class Venue(eqx.Module):
         look = never if self.continuous else state.looks.astype(state.time.dtype) * interval
         look = jnp.where(state.arrival < jnp.inf, jnp.maximum(look, state.arrival), look)  # one message at a time
         times = jnp.stack([0 * state.time + self.problem.horizon, state.arrival, look, state.due])
-        event, time = jnp.argmin(times, axis=0).astype(jnp.int32), jnp.min(times, axis=0)
+        event = jnp.argmin(times, axis=0).astype(jnp.int32)
+        time = jnp.maximum(jnp.min(times, axis=0), state.time)  # a sum of intervals may fall short by its rounding
         dt = time - state.time
         is_due = event == ORDER
         share = jnp.where(is_due, 1.0, dt / jnp.maximum(state.due - state.time, np.finfo(np.float64).tiny))

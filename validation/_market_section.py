@@ -1,0 +1,51 @@
+"""The section of a report on a market: the value predicted, the value obtained, and what lies in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ._display import Display, number
+from ._html import bullets, paragraph, table
+from .markets.attribution import rows_of
+
+_STATED = {
+    "tick": "prices are multiples of {}",
+    "queue_ahead": "{} lots rest ahead of the dealer at a price it joins",
+    "refresh": "quotes are posted every {} units of time",
+    "latency": "they stand {} units of time after the dealer has looked",
+    "adverse_selection": "the reference moves {} against each fill",
+    "position_limit": "no fill may carry the inventory beyond {} lots",
+    "price_limit": "no quote may be farther from the opening price than {} of it",
+    "opening": "the reference price opens at {}",
+}
+
+
+def market_section(data: Mapping[str, Any], display: Display) -> tuple[str, str]:
+    """From what `Attribution.to_data` gave: rules, table, and how to read it."""
+    market = data["market"]
+    rules = [_STATED[name].format(number(value, 6)) for name, value in market.items() if name != "type"]
+    body = paragraph(
+        f"{data['paths']:,} paths of the policy in a {market['type']}, seed {data['seed']}. Market orders of one lot "
+        "come as the model's own demand says; what stands between the policy's distances and its fills is this:"
+    )
+    body += bullets([f"{rule[:1].upper()}{rule[1:]}." for rule in rules or ["nothing: a market without frictions"]])
+    rows = [
+        (name, number(value, 6), number(error, 2), number(wealth, 6), number(wealth_error, 2))
+        for name, (value, error, wealth, wealth_error) in rows_of(data)
+    ]
+    head = ("", f"criterion, {display.money}", "std. error", f"mean wealth, {display.money}", "std. error")
+    body += table(head, rows)
+    meanings = [f"{term['name'].replace('_', ' ')}: {term['meaning']}." for term in data["terms"]]
+    body += paragraph(
+        "Frictions are switched on one after another, in this order; each line is what changes when its friction joins "
+        "those above it, and the lines add up from the value predicted to the value obtained. All runs meet the same "
+        "orders and the same prices, so the standard errors are those of differences path by path. In another order "
+        "the lines would share the same total differently."
+    ) + bullets(meanings)
+    filled = (
+        f"Without frictions the bid is filled {number(data['frictionless']['bid_fills'], 4)} times a path and the ask "
+        f"{number(data['frictionless']['ask_fills'], 4)} times; in the market, "
+        f"{number(data['obtained']['bid_fills'], 4)} and {number(data['obtained']['ask_fills'], 4)} times."
+    )
+    return "In a market", body + paragraph(filled)
