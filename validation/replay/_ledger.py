@@ -33,6 +33,8 @@ class Ledger:
 
     def __init__(self, record: Record, script: Script, reserved: int) -> None:
         self.record, self.script, self.counts = record, script, Counter()
+        columns = (record.kind, record.order, record.side, record.size)
+        self._messages = list(zip(*(column.tolist() for column in columns), strict=True))
         self.orders: dict[int, _Order] = {}
         self.queues: dict[int, dict[int, None]] = {}
         self._gone: dict[int, int] = {}  # row at which an order of the record left the book
@@ -49,15 +51,14 @@ class Ledger:
     # --- what a message does -----------------------------------------------------------------------------------
 
     def submit(self, row: int, tick: int) -> None:
-        key, side, size = (int(getattr(self.record, name)[row]) for name in ("order", "side", "size"))
+        _, key, side, size = self._messages[row]
         if key in self.orders or key in self._gone:
             raise self._error(row, f"order {key} is submitted a second time")
         self.add(key, side, tick, size)
 
     def lessen(self, row: int, tick: int, in_sight: bool) -> None:
         """A partial cancel, a deletion or an execution, at a price that was in sight and is, or not."""
-        record = self.record
-        kind, key, side, size = (int(getattr(record, name)[row]) for name in ("kind", "order", "side", "size"))
+        kind, key, side, size = self._messages[row]
         order = self.orders.get(key)
         if order is None:
             if key in self._gone:
@@ -75,7 +76,7 @@ class Ledger:
             first = False
 
     def _check_order(self, row: int, key: int, order: _Order, tick: int) -> None:
-        kind, side, size = (int(getattr(self.record, name)[row]) for name in ("kind", "side", "size"))
+        kind, _, side, size = self._messages[row]
         if order.tick != tick or order.side != side:
             raise self._error(row, f"order {key} is at another price or side than it was submitted at")
         agrees = {DELETE: size == order.left, REDUCE: size < order.left, EXECUTE: size <= order.left}[kind]

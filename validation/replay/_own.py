@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+Whole = Any
+"""An int, Python's or NumPy's; anything else is refused in words."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,8 @@ class OwnOrder:
 
     time: float
     side: int
-    price: int
-    size: int
+    price: Whole
+    size: Whole
     until: float = math.inf
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ class Walk:
         self.placed: dict[int, int] = {}  # own order: where it stands in the script
         self.withdrawn: dict[int, int] = {}
         self._price_ticks = grid.tick(record.price).tolist()
+        self._worst = sight.worst.tolist()
 
     def run(self) -> None:
         """Write the script of the whole record."""
@@ -110,9 +111,9 @@ class Walk:
 
     def _look_again(self, row: int) -> None:
         """Take what has come into sight from the book file."""
-        worst, before = self.sight.worst[row], self.sight.worst[row - 1]
-        bids = (+1, int(worst[0]), int(before[0]))  # from the first up to, but without, the second
-        asks = (-1, int(before[1]) + 1, int(worst[1]) + 1)
+        worst, before = self._worst[row], self._worst[row - 1]
+        bids = (+1, worst[0], before[0])  # from the first up to, but without, the second
+        asks = (-1, before[1] + 1, worst[1] + 1)
         for side, low, high in (bids, asks):
             if low >= high:
                 continue
