@@ -13,10 +13,20 @@ if TYPE_CHECKING:
     from .population import Population
     from .quotes import DealerQuotes, calibrated_dealer, no_dealer, quote_table
     from .rules import AuctionRules, DealerRules, HybridRules, MarketRules, Session, TianjinRules
-    from .study import Claim, HybridStudy, Interval, dealer_quotes, hybrid_study, simulate_markets
+    from .study import (
+        MEASURES,
+        Claim,
+        HybridStudy,
+        Interval,
+        dealer_quotes,
+        hybrid_study,
+        interval,
+        simulate_markets,
+    )
 
 __all__ = [
     "MARKETS",
+    "MEASURES",
     "Attribution",
     "AuctionRules",
     "Claim",
@@ -38,6 +48,7 @@ __all__ = [
     "check_market",
     "dealer_quotes",
     "hybrid_study",
+    "interval",
     "market_from_data",
     "misspecified",
     "no_dealer",
@@ -60,6 +71,15 @@ make_lazy(
         "population": ("Population",),
         "quotes": ("DealerQuotes", "calibrated_dealer", "no_dealer", "quote_table"),
         "rules": ("AuctionRules", "DealerRules", "HybridRules", "MarketRules", "Session", "TianjinRules"),
-        "study": ("Claim", "HybridStudy", "Interval", "dealer_quotes", "hybrid_study", "simulate_markets"),
+        "study": (
+            "MEASURES",
+            "Claim",
+            "HybridStudy",
+            "Interval",
+            "dealer_quotes",
+            "hybrid_study",
+            "interval",
+            "simulate_markets",
+        ),
     },
 )
