@@ -52,6 +52,35 @@ paths = 2000
 seed = 1
 """
 
+LOTS = """
+[problem]
+type = "InventoryDealer"
+volatility = 0.3
+horizon = 20.0
+lot = 1.0
+max_inventory = 8
+[problem.bid_demand]
+type = "Exponential"
+scale = 0.9
+decay = 0.3
+[problem.ask_demand]
+type = "Exponential"
+scale = 0.7
+decay = 0.4
+[problem.objective]
+type = "ExponentialUtility"
+risk_aversion = 0.01
+[simulation]
+paths = 1000
+[market]
+type = "PoissonMarket"
+tick = 1.0
+refresh = 1.0
+queue_ahead = 1
+[units]
+money = "cents"
+"""
+
 FORMULA = """
 [problem]
 type = "AvellanedaStoikov"
@@ -181,6 +210,64 @@ def test_the_linear_rule_is_asked_for_by_name_and_with_its_steps(run, tmp_path):
     assert any("published approximation" in line for line in out)
     simulation = ts.Simulation.load(tmp_path / "run" / "simulation.nc")
     assert (simulation.rule, simulation.steps) == ("linear", 50)
+
+
+def test_a_market_says_where_the_predicted_value_goes(run, tmp_path):
+    path = tmp_path / "lots.toml"
+    path.write_text(LOTS, encoding="utf-8")
+    code, out, err = run("simulate", path, "--out", tmp_path / "run", "--market", "latency=0.2,refresh=2")
+    assert (code, err) == (0, [])
+    assert left_in(tmp_path / "run") == set(FILES)
+    assert read_case(tmp_path / "run").market.to_data() == {
+        "type": "PoissonMarket", "tick": 1.0, "queue_ahead": 1.0, "refresh": 2.0, "latency": 0.2
+    }  # fmt: skip
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
+    market, solution = summary["market"], ts.Solution.load(tmp_path / "run" / "solution.nc")
+    assert market["predicted"]["criterion"] == pytest.approx(float(solution.value(0.0)))
+    assert [term["name"] for term in market["terms"]] == ["chance", "refresh", "latency", "tick", "queue_ahead"]
+    lost = sum(term["value"] for term in market["terms"])
+    assert market["predicted"]["criterion"] + lost == pytest.approx(market["obtained"]["criterion"], abs=1e-9)
+    assert lost < 0
+    (line,) = (line.split() for line in out if line.split()[:3] == ["+", "queue", "ahead"])
+    assert float(line[3]) == pytest.approx(market["terms"][-1]["value"], rel=1e-5)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "In a market" in page
+    assert run("report", tmp_path / "run")[0] == 0
+    assert (tmp_path / "run" / "report.html").read_text(encoding="utf-8") == page
+
+
+def test_a_market_is_left_out_or_taken_without_frictions_by_name(run, tmp_path):
+    path = tmp_path / "lots.toml"
+    path.write_text(LOTS, encoding="utf-8")
+    assert run("simulate", path, "--out", tmp_path / "none", "--market", "none")[0] == 0
+    assert "market" not in json.loads((tmp_path / "none" / "summary.json").read_text(encoding="utf-8"))
+    path.write_text(LOTS[: LOTS.index("[market]")], encoding="utf-8")
+    code, out, err = run("simulate", path, "--out", tmp_path / "free", "--market", "PoissonMarket")
+    assert (code, err) == (0, [])
+    market = json.loads((tmp_path / "free" / "summary.json").read_text(encoding="utf-8"))["market"]
+    (chance,) = market["terms"]
+    assert abs(chance["value"]) < critical_value() * chance["standard_error"]
+    assert any(line.startswith("played: 1,000 paths in PoissonMarket()") for line in out)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "message"),
+    [
+        (LOTS, "PoisonMarket", "--market 'PoisonMarket' is not known; name one of PoissonMarket, none"),
+        (LOTS, "tik=1", "--market tik is not known; PoissonMarket takes tick, "),
+        (LOTS, "tick=fine", "--market tick must be a number, got 'fine'"),
+        (LOTS, "tick=0", "--market queue_ahead needs a tick"),
+        (SMALL, "tick=1", "PoissonMarket is for an InventoryDealer, got StockCashDealer"),
+    ],
+)
+def test_a_market_that_cannot_be_played_is_one_line_before_any_work(run, tmp_path, monkeypatch, text, asked, message):
+    monkeypatch.setattr("twosided._commands._solve", lambda *_: pytest.fail("worked before looking at the market"))
+    path = tmp_path / "case-file.toml"
+    path.write_text(text, encoding="utf-8")
+    code, out, err = run("simulate", path, "--out", tmp_path / "run", "--market", asked)
+    assert (code, out, len(err)) == (2, [], 1)
+    assert message in err[0]
+    assert left_in(tmp_path) == {"case-file.toml"}
 
 
 def test_a_report_is_written_anew_from_what_a_run_left(run, case, tmp_path):

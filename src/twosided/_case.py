@@ -183,7 +183,7 @@ def check_market(data: Mapping[str, Any], prefix: str = "market.") -> Any:
     try:
         return market_from_data(data)
     except ValueError as error:
-        raise ValueError(_placed(str(error), prefix.rstrip("."), dict.fromkeys(FIELDS))) from None
+        raise ValueError(prefix + str(error).removeprefix(f"{kind}: ")) from None
 
 
 def market_asked_for(text: str, stated: Any) -> Any:
@@ -195,7 +195,7 @@ def market_asked_for(text: str, stated: Any) -> Any:
 
     if text == "none":
         return None
-    data = {"type": next(iter(MARKETS))} if stated is None else stated.to_data()
+    data: dict[str, Any] = {"type": next(iter(MARKETS))} if stated is None else stated.to_data()
     if "=" not in text:
         if text not in MARKETS:
             known = (*MARKETS, "none")

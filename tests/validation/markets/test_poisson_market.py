@@ -1,6 +1,7 @@
 """A market with frictions: without them it is the model, and with them it does what its rules say, order by order."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -136,7 +137,8 @@ def play_plainly(problem, policy, market, times, marks, reach):
     looks = [j * interval for j in range(int(horizon / interval) + 2) if j * interval < horizon] if interval else []
     events += [(t, 1, t) for t in looks]
     events += [(t + m.latency, 0, t) for t in looks[1:] if t + m.latency < horizon] if m.latency else []
-    standing, sent = {+1: None, -1: None}, {}
+    standing: dict[int, Any] = {+1: None, -1: None}
+    sent = {}
     q, money, filled, clock, hits = 0, 0.0, {+1: 0, -1: 0}, 0.0, []
 
     def prices(t):
@@ -348,7 +350,7 @@ def test_being_wrong_costs_and_being_right_costs_nothing():
 
 def test_wrong_multiplies_what_it_names_and_nothing_else():
     truth = dealer()
-    believed = wrong(truth, volatility=2.0, flow=0.5, decay=3.0, risk_aversion=4.0)
+    believed: Any = wrong(truth, volatility=2.0, flow=0.5, decay=3.0, risk_aversion=4.0)
     assert float(believed.volatility) == 0.6
     assert (float(believed.bid_demand.scale), float(believed.ask_demand.scale)) == (20.0, 7.5)
     assert (float(believed.bid_demand.decay), float(believed.ask_demand.decay)) == (6.0, 3.0)
