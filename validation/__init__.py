@@ -7,9 +7,21 @@ from .._lazy import make_lazy
 if TYPE_CHECKING:
     from . import markets, matching, order_flow
     from .calibration import Calibration, Reach, Virtual, calibrate
-    from .markets import AuctionRules, DealerRules, HybridRules, Population, TianjinRules, hybrid_study
+    from .markets import (
+        AuctionRules,
+        DealerRules,
+        HybridRules,
+        PoissonMarket,
+        Population,
+        TianjinRules,
+        attribute,
+        hybrid_study,
+        misspecified,
+        wrong,
+    )
     from .messages import DataError, Messages, read_messages
     from .order_flow import Hawkes, ZeroIntelligence, fit_hawkes
+    from .replay import OwnOrder, Record, Replayed, read_record, replay
     from .report import write_report
     from .simulation import Simulation, simulate
 
@@ -21,31 +33,52 @@ __all__ = [
     "Hawkes",
     "HybridRules",
     "Messages",
+    "PoissonMarket",
     "Population",
+    "OwnOrder",
     "Reach",
+    "Record",
+    "Replayed",
     "Simulation",
     "TianjinRules",
     "Virtual",
     "ZeroIntelligence",
+    "attribute",
     "calibrate",
     "fit_hawkes",
     "hybrid_study",
     "markets",
     "matching",
+    "misspecified",
     "order_flow",
     "read_messages",
+    "read_record",
+    "replay",
     "simulate",
     "write_report",
+    "wrong",
 ]
 
 make_lazy(
     __name__,
     {
         "calibration": ("Calibration", "Reach", "Virtual", "calibrate"),
-        "markets": ("AuctionRules", "DealerRules", "HybridRules", "Population", "TianjinRules", "hybrid_study"),
+        "markets": (
+            "AuctionRules",
+            "DealerRules",
+            "HybridRules",
+            "PoissonMarket",
+            "Population",
+            "TianjinRules",
+            "attribute",
+            "hybrid_study",
+            "misspecified",
+            "wrong",
+        ),
         "matching": (),
         "messages": ("DataError", "Messages", "read_messages"),
         "order_flow": ("Hawkes", "ZeroIntelligence", "fit_hawkes"),
+        "replay": ("OwnOrder", "Record", "Replayed", "read_record", "replay"),
         "report": ("write_report",),
         "simulation": ("Simulation", "simulate"),
     },

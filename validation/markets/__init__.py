@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from ..._lazy import make_lazy
 
 if TYPE_CHECKING:
-    from ._play import check_market
+    from ._play import check_market, nearest, open_venue
+    from ._venue import Venue
     from .attribution import Attribution, Term, attribute
     from .hybrid import run_days, step, trading_day
     from .misspecified import Misspecification, Regret, misspecified, wrong
@@ -43,6 +44,7 @@ __all__ = [
     "Session",
     "Term",
     "TianjinRules",
+    "Venue",
     "attribute",
     "calibrated_dealer",
     "check_market",
@@ -51,7 +53,9 @@ __all__ = [
     "interval",
     "market_from_data",
     "misspecified",
+    "nearest",
     "no_dealer",
+    "open_venue",
     "quote_table",
     "run_days",
     "simulate_markets",
@@ -63,7 +67,8 @@ __all__ = [
 make_lazy(
     __name__,
     {
-        "_play": ("check_market",),
+        "_play": ("check_market", "nearest", "open_venue"),
+        "_venue": ("Venue",),
         "attribution": ("Attribution", "Term", "attribute"),
         "hybrid": ("run_days", "step", "trading_day"),
         "misspecified": ("Misspecification", "Regret", "misspecified", "wrong"),

@@ -14,8 +14,7 @@ import twosided as ts
 from twosided.models._precision import in_float64
 from twosided.validation import matching as mt
 from twosided.validation._randomness import key_of, stream, uniform, words
-from twosided.validation.markets import PoissonMarket, attribute, misspecified, wrong
-from twosided.validation.markets._play import nearest, open_venue
+from twosided.validation.markets import PoissonMarket, attribute, misspecified, nearest, open_venue, wrong
 from twosided.validation.statistics import Disagreement, agree
 
 BUSY, SLOW = ts.models.Exponential(40.0, 2.0), ts.models.Exponential(15.0, 1.0)  # an asymmetric pair
@@ -83,8 +82,8 @@ def test_adverse_selection_of_the_market_is_that_of_the_problem():
 
 
 @pytest.mark.slow
-def test_without_frictions_it_reproduces_the_solver_at_a_million_paths():
-    assert_the_model(dealer(), PoissonMarket(), 1_000_000, seed=4)
+def test_without_frictions_it_reproduces_the_solver_at_three_hundred_thousand_paths():
+    assert_the_model(dealer(), PoissonMarket(), 300_000, seed=4)
 
 
 # Stale quotes, ticks, queue, latency and limits
