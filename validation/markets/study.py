@@ -94,7 +94,8 @@ def measures(figures: DayFigures, population: Population) -> dict[str, np.ndarra
 class HybridStudy:
     """What came of a study: `sample[rules][measure]` is (markets,), `daily[rules]` the days behind it, (markets, days).
 
-    The n-th market of one set of rules has the same people with the same wishes as the n-th of another.
+    `evening[rules]` is what everybody has in the end. The n-th market of one set of rules has the same people with the
+    same wishes as the n-th of another.
     """
 
     population: Population
@@ -102,6 +103,7 @@ class HybridStudy:
     days: int
     seed: int
     quotes: Mapping[str, DealerQuotes]
+    evening: Mapping[str, State]
     daily: Mapping[str, DayFigures]
     sample: Mapping[str, Mapping[str, np.ndarray]]
 
@@ -266,10 +268,10 @@ def hybrid_study(
     if rules is None:
         rules = {"dealer": DealerRules(), "auction": AuctionRules(), "hybrid": HybridRules()}
     quotes = {name: dealer_quotes(each, population, risk_aversion, widest) for name, each in rules.items()}
-    daily = {}
+    evening, daily = {}, {}
     for name, each in rules.items():
-        _, daily[name] = simulate_markets(
+        evening[name], daily[name] = simulate_markets(
             each, quotes[name], population, markets=markets, days=days, seed=seed, batch=batch, progress=progress
         )
     sample = {name: measures(figures, population) for name, figures in daily.items()}
-    return HybridStudy(population, markets, days, seed, quotes, daily, sample)
+    return HybridStudy(population, markets, days, seed, quotes, evening, daily, sample)
