@@ -26,8 +26,8 @@ class Schedule:
         self.never: set[int] = set()
         self.halted: set[int] = set()
         self.beyond = {i for i, tick in enumerate(self.ticks) if not 0 <= tick < grid.ticks}
-        self._standing: set[int] = set()
-        self._due: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+        self.standing: set[int] = set()  # orders placed and not withdrawn so far
+        self.rows: dict[int, list[tuple[int, bool]]] = defaultdict(list)
         self.slots = max(1, self._assign(record))
 
     def _assign(self, record: Record) -> int:
@@ -50,33 +50,33 @@ class Schedule:
                 self.number[index] = heapq.heappop(free)
             else:
                 heapq.heappush(free, self.number[index])
-            self._due[row].append((index, bool(places)))
+            self.rows[row].append((index, bool(places)))
         return slots
 
     def due(self, row: int, trading: bool) -> list[tuple[int, bool]]:
         """(order, whether it is placed or withdrawn) before the message of a row."""
-        events = self._due.get(row, [])
+        events = self.rows.get(row, [])
         for index, places in events:
             if not places:
-                self._standing.discard(index)
+                self.standing.discard(index)
             elif trading:
-                self._standing.add(index)
+                self.standing.add(index)
             else:
                 self.halted.add(index)
         return [event for event in events if event[0] not in self.halted]
 
     def halt(self) -> list[int]:
         """Withdraw all; the orders that stood."""
-        stood = sorted(self._standing)
-        self.halted |= self._standing
-        self._standing.clear()
+        stood = sorted(self.standing)
+        self.halted |= self.standing
+        self.standing.clear()
         return stood
 
     def may_meet(self, side: int, tick: int) -> bool:
         """Whether flow of a side, up to a tick, may meet an own order."""
-        return any(self.own[i].side == -side and side * (tick - self.ticks[i]) >= 0 for i in self._standing)
+        return any(self.own[i].side == -side and side * (tick - self.ticks[i]) >= 0 for i in self.standing)
 
     def at(self, side: int, tick: int) -> list[int]:
         """Orders of a side that may stand at a tick, in the order they came."""
-        found = [i for i in self._standing if self.own[i].side == side and self.ticks[i] == tick]
+        found = [i for i in self.standing if self.own[i].side == side and self.ticks[i] == tick]
         return sorted(found, key=lambda i: (self.own[i].time, i))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..matching.messages import Kind
 from ._grid import Grid, Sight
 from ._ledger import Ledger
@@ -25,15 +27,16 @@ class Walk:
         self.placed: dict[int, int] = {}  # own order: where it stands in the script
         self.withdrawn: dict[int, int] = {}
         self._price_ticks = grid.tick(record.price).tolist()
-        self._worst = sight.worst.tolist()
 
     def run(self) -> None:
         """Write the script of the whole record."""
         halted, kinds = self.record.halted().tolist(), self.record.kind.tolist()
-        begun = False
+        worst, begun = self.sight.worst, False
+        reveals = np.r_[False, (worst[1:, 0] < worst[:-1, 0]) | (worst[1:, 1] > worst[:-1, 1])].tolist()
         for row, kind in enumerate(kinds):
             self.script.row = row
-            self._see_to_own(row, begun)
+            if row in self.schedule.rows:
+                self._see_to_own(row, begun)
             if kind == HALT:
                 self.counts["halts"] += 1
             if halted[row]:
@@ -47,7 +50,8 @@ class Walk:
             else:
                 self._message(row, kind)
                 self.script.check()
-                self._look_again(row)
+                if reveals[row]:
+                    self._look_again(row)
         self.script.row = len(kinds)
 
     # --- beginnings and ends -----------------------------------------------------------------------------------
@@ -104,14 +108,14 @@ class Walk:
 
     def _reach(self, side: int, tick: int, size: int) -> bool:
         """Let flow of that side, up to that price, meet own orders, if any may stand there."""
-        meets = self.schedule.may_meet(side, tick)
+        meets = bool(self.schedule.standing) and self.schedule.may_meet(side, tick)
         if meets:
             self.script.send(Kind.IMMEDIATE, side=side, size=size, tick=tick, role=Role.REACH)
         return meets
 
     def _look_again(self, row: int) -> None:
         """Take what has come into sight from the book file."""
-        worst, before = self._worst[row], self._worst[row - 1]
+        worst, before = self.sight.worst[row].tolist(), self.sight.worst[row - 1].tolist()
         bids = (+1, worst[0], before[0])  # from the first up to, but without, the second
         asks = (-1, before[1] + 1, worst[1] + 1)
         for side, low, high in (bids, asks):
