@@ -8,6 +8,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import chi2, kstest
 
+from twosided.validation import read_messages
 from twosided.validation.order_flow import Hawkes, fit_hawkes, log_likelihood, residuals
 from twosided.validation.statistics import agree, plausible
 
@@ -179,3 +180,18 @@ def test_events_that_make_no_record_are_refused(times, components, message):
 def test_a_simulation_out_of_range_is_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         BACRY.simulate(**{"horizon": 1.0, "seed": 1, **options})
+
+
+def test_the_market_orders_of_a_real_stock_excite_one_another_at_two_speeds(real_data):
+    """Two hours of Google's stock, fitted elsewhere before: the same record, so far closer than the standard errors."""
+    record = read_messages(real_data("LOBSTER_SampleFile_GOOG_2012-06-21_10.zip"))
+    opened, closed = 11 * 3600, 13 * 3600
+    times = np.asarray(record.market_orders.time)
+    times = times[(times > opened) & (times <= closed)] - opened
+    fit = fit_hawkes(times, np.zeros(times.size, int), float(closed - opened), speeds=2)
+    assert fit.converged
+    (jumps,), (errors,) = fit.hawkes.jumps[0], fit.errors.jumps[0]
+    found = np.array([*fit.hawkes.baseline, *fit.hawkes.decays, *jumps / fit.hawkes.decays])
+    known = np.array([0.0947, 71.8, 2990.0, 0.236, 0.296])
+    scale = np.array([*fit.errors.baseline, *fit.errors.decays, *errors / fit.hawkes.decays])
+    assert np.all(np.abs(found - known) < 0.15 * scale)
