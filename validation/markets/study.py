@@ -59,14 +59,20 @@ def interval(sample: np.ndarray, level: float = 0.95) -> Interval:
 
 
 def measures(figures: DayFigures, population: Population) -> dict[str, np.ndarray]:
-    """The `MEASURES` of each market, (markets,), from daily figures as NumPy arrays (markets, days)."""
+    """The `MEASURES` of each market, (markets,), from daily figures as NumPy arrays (markets, days).
+
+    A spread is nan where there was never one to be seen.
+    """
     f = jax.tree.map(lambda field: np.asarray(field, float), figures)
     percent, total = 100 / population.start, partial(np.sum, axis=1)
 
     def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
         return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
-    def spread_of(change: np.ndarray) -> np.ndarray:
+    def seen(above: np.ndarray, times: np.ndarray) -> np.ndarray:
+        return np.where(total(times) > 0, percent * ratio(total(above), total(times)), np.nan)
+
+    def deviation(change: np.ndarray) -> np.ndarray:
         return percent * np.std(change, axis=1, ddof=1)
 
     # Two units of investors' orders meet in a trade, but one in a trade with the dealer.
@@ -74,12 +80,12 @@ def measures(figures: DayFigures, population: Population) -> dict[str, np.ndarra
     average = ratio(f.excess, f.volume)
     within = ratio(total(f.square - f.volume * average**2), total(f.volume))
     return {
-        "volatility": spread_of(np.diff(f.fundamental + average, axis=1)),
+        "volatility": deviation(np.diff(f.fundamental + average, axis=1)),
         "error": percent * np.sqrt(np.mean(average**2, axis=1)),
         "dispersion": percent * np.sqrt(np.maximum(within, 0)),
-        "quote_spread": percent * ratio(total(f.looks.quote_spread), total(f.looks.quoted)),
-        "book_spread": percent * ratio(total(f.looks.book_spread), total(f.looks.booked)),
-        "spread": percent * ratio(total(f.looks.spread), total(f.looks.priced)),
+        "quote_spread": seen(f.looks.quote_spread, f.looks.quoted),
+        "book_spread": seen(f.looks.book_spread, f.looks.booked),
+        "spread": seen(f.looks.spread, f.looks.priced),
         "depth": ratio(total(f.looks.depth), total(f.looks.looked)),
         "volume": np.mean(f.volume, axis=1),
         "filled": 100 * ratio(total(f.filled), total(f.came)),

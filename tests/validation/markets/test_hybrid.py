@@ -239,6 +239,10 @@ def test_the_figures_are_those_of_the_days(ran):
         assert got["volatility"][k] == pytest.approx(np.std(change, ddof=1) / 10)
     assert np.all(got["executed"] <= 100)
     assert np.all(got["profit"] != 0)
+    looks = figures.looks
+    assert got["quote_spread"][3] == pytest.approx(looks.quote_spread[3].sum() / looks.quoted[3].sum() / 10)
+    assert np.all(np.isnan(measures(ran["auction"][1], PEOPLE)["quote_spread"]))
+    assert np.all(np.isnan(measures(ran["dealer"][1], PEOPLE)["book_spread"]))
 
 
 def test_quotes_are_outward_and_lean_against_the_inventory(quotes):
