@@ -102,7 +102,7 @@ def test_the_tails_of_four_hundred_lots_are_exact(reference, problem):
     np.testing.assert_allclose(found.ask, ask, rtol=0, atol=1e-11 / reference.decay)
 
 
-@pytest.mark.parametrize("horizon", [1e-2, 600.0, 1e5])
+@pytest.mark.parametrize("horizon", [1e-2, pytest.param(600.0, marks=pytest.mark.slow), 1e5])
 def test_every_quote_at_four_hundred_lots_is_finite(horizon):
     _, problem = under_utility(0.01, 0.3, horizon=horizon, limit=400, **MARKET)
     solution = ts.solve(problem, ts.hjb.Lattice(times=16))
