@@ -1,6 +1,7 @@
 """Replay of recorded messages: the book file found again, and the dealer's fills where flow reaches its turn."""
 
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -365,7 +366,7 @@ def test_many_orders_one_after_the_other_share_a_few_numbers():
 # --- what cannot be -----------------------------------------------------------------------------------------------
 
 
-def cut(record, keep):
+def cut(record, keep) -> dict[str, Any]:
     return {f.name: getattr(record, f.name)[keep] for f in fields(record) if f.name not in ("source", "first_line")}
 
 
@@ -399,7 +400,7 @@ def test_messages_out_of_order_or_missing_are_refused_with_their_line():
 )
 def test_a_message_that_cannot_be_is_refused_with_its_line(column, value, told):
     record = day().record()
-    broken = cut(record, slice(None))
+    broken: dict[str, Any] = cut(record, slice(None))
     broken[column] = np.where(np.arange(3) == 2, value, broken[column])
     with pytest.raises(DataError, match=f"record, line 3: {told}; "):
         Record(**broken)
@@ -412,14 +413,19 @@ def test_a_book_that_cannot_be_is_refused_with_its_line():
         (2, 1_000_100, "bid that is not below its ask"),
         (6, 999_950, "order of price"),
     ):
-        book = record.book.copy()
-        book[1, cell] = value
+        broken = cut(record, slice(None))
+        broken["book"] = record.book.copy()
+        broken["book"][1, cell] = value
         with pytest.raises(DataError, match=rf"line 2: has .*{told}"):
-            Record(**(cut(record, slice(None)) | {"book": book}))
-    with pytest.raises(DataError, match="2 rows of book for 3 messages; cut them alike"):
-        Record(**(cut(record, slice(None)) | {"book": record.book[:2]}))
-    with pytest.raises(DataError, match="size must be whole numbers, got float64"):
-        Record(**(cut(record, slice(None)) | {"size": record.size * 1.0}))
+            Record(**broken)
+    for column, wrong, told in (
+        ("book", record.book[:2], "2 rows of book for 3 messages; cut them alike"),
+        ("size", record.size * 1.0, "size must be whole numbers, got float64"),
+    ):
+        broken = cut(record, slice(None))
+        broken[column] = wrong
+        with pytest.raises(DataError, match=told):
+            Record(**broken)
 
 
 @pytest.mark.parametrize(
@@ -453,6 +459,7 @@ def test_an_order_that_is_gone_is_not_heard_of_again():
 
 
 def test_own_orders_that_cannot_be_are_refused():
+    fine: dict[str, Any] = {"time": 12.5, "side": 1, "price": 999_900, "size": 5}
     for wrong, told in (
         ({"side": 0}, "side must be 1 or -1, got 0"),
         ({"size": 0}, "size must be a positive whole number, got 0"),
@@ -461,7 +468,7 @@ def test_own_orders_that_cannot_be_are_refused():
         ({"time": float("nan")}, "must be withdrawn after it is placed, got time nan"),
     ):
         with pytest.raises(ValueError, match=f"own order.*{told}"):
-            OwnOrder(**({"time": 12.5, "side": 1, "price": 999_900, "size": 5} | wrong))
+            OwnOrder(**(fine | wrong))
     with pytest.raises(ValueError, match="multiple of the record's tick, 100, got 999950"):
         replay(day().record(), [OwnOrder(12.5, 1, 999_950, 5)])
 
