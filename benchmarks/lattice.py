@@ -106,7 +106,6 @@ def run() -> Iterator[Comparison]:
         tight = ts.hjb.Lattice(times=8, tolerance=1e-13)
         truth = ts.solve(dealer(0.3, demand), tight).tables.value[-1]
 
-
         def ours(tolerance: float, demand: Any = demand) -> Any:
             return ts.solve(dealer(0.3, demand), ts.hjb.Lattice(times=1, tolerance=tolerance)).tables.value[-1]
 

@@ -216,7 +216,7 @@ def check_slope(route, derivative):
         assert float(derivative(value)(0.35)) == pytest.approx(difference, rel=1e-6)
 
 
-@routes(slow=("gridded",))
+@routes(slow=("integrated", "gridded"))
 def test_grad_agrees_with_differences(route):
     check_slope(route, jax.grad)
 

@@ -153,7 +153,10 @@ def sample(family):
 
 
 FAMILIES = (linear, integrated, integrated_together, stepped, without_fills)
-families = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__.replace("_", " "))
+families = pytest.mark.parametrize(
+    "family",
+    [pytest.param(f, marks=[pytest.mark.slow] * (f is integrated), id=f.__name__.replace("_", " ")) for f in FAMILIES],
+)
 
 
 @families

@@ -102,10 +102,10 @@ def agree(solution, reference, promise=1e-10):
     [
         ("exponential", "steeper", "exponential utility"),
         ("steeper", "exponential", "mean-variance"),
-        ("exponential", "steeper", "quadratic variation"),
+        pytest.param("exponential", "steeper", "quadratic variation", marks=pytest.mark.slow),
         ("steeper", "power law", "running penalty"),
-        ("logistic", "exponential", "exponential utility"),
-        ("exponential", "linear", "quadratic variation"),
+        pytest.param("logistic", "exponential", "exponential utility", marks=pytest.mark.slow),
+        pytest.param("exponential", "linear", "quadratic variation", marks=pytest.mark.slow),
         ("linear", "logistic", "mean-variance"),
     ],
 )

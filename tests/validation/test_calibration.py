@@ -401,6 +401,7 @@ def test_the_problem_takes_each_side_s_demand_the_robust_volatility_and_a_limit_
     assert mine.objective == ts.models.RunningPenalty(0.25)
 
 
+@pytest.mark.slow
 def test_the_default_objective_keeps_the_limit_three_stationary_deviations_away(sample):
     problem, lots = sample.problem(), np.arange(-10.0, 11.0)
     quotes = ts.solve(problem).quotes(t=0.0, inventory=lots)

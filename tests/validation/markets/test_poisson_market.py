@@ -316,6 +316,7 @@ def test_terms_add_up_and_each_is_the_change_by_its_friction():
     assert f"{found.obtained.criterion:.6g}" in text
 
 
+@pytest.mark.slow
 def test_runs_of_one_seed_meet_the_same_orders_so_that_terms_have_little_noise():
     solution = ts.solve(dealer())
     found = attribute(dealer(), solution.policy, PoissonMarket(tick=0.02), 4000, seed=13, predicted=solution)
