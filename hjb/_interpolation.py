@@ -7,15 +7,18 @@ from typing import Any
 import jax.numpy as jnp
 
 
-def cubic(table: Any, row: Any, column: Any) -> Any:
-    """`table` (times, nodes) at fractional row and column numbers of one shape: local cubics through four points.
+def cubic(table: Any, *positions: Any) -> Any:
+    """`table` at fractional node numbers, one array per axis and all of one shape: local cubics through four points.
 
     Exact for cubics in the node numbers and at the nodes themselves; the end intervals use the four end points.
     """
-    rows, row_weights = _stencil(row, table.shape[0])
-    columns, column_weights = _stencil(column, table.shape[1])
-    values = jnp.asarray(table)[rows[..., :, None], columns[..., None, :]]
-    return jnp.einsum("...ij,...i,...j->...", values, row_weights, column_weights)
+    values, index, weight = jnp.asarray(table), [], jnp.ones_like(positions[0])
+    for axis, position in enumerate(positions):
+        nodes, weights = _stencil(position, values.shape[axis])
+        later = len(positions) - 1 - axis  # each axis' stencil runs along a dimension of its own, behind the positions'
+        index.append(nodes.reshape(*nodes.shape[:-1], *(1,) * axis, -1, *(1,) * later))
+        weight = weight[..., None] * weights.reshape(*weights.shape[:-1], *(1,) * axis, -1)
+    return jnp.sum(values[tuple(index)] * weight, axis=tuple(range(-len(positions), 0)))
 
 
 def _stencil(position: Any, count: int) -> tuple[Any, Any]:

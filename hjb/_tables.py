@@ -1,4 +1,4 @@
-"""The arrays behind a `Solution`: value, mean and quotes over time and inventory, with residual and error estimate."""
+"""The arrays behind a `Solution`: value, mean and quotes over time and state, with residual and error estimate."""
 
 from __future__ import annotations
 
@@ -13,18 +13,27 @@ from ._equation import Equation, Grid
 
 
 class Tables(NamedTuple):
-    """Axes: time to go `tau`, ascending from 0 to T (times,), and inventory `y` (nodes,)."""
+    """Tables of shape (times, nodes, ...): one axis for the time to go and one for each state variable that matters.
+
+    `tau` ascends from 0 to T, shape (times,). `axes` holds the nodes of the first `len(axes)` of the problem's `names`,
+    each evenly spaced with a node at zero: the inventory alone, or the stock and the cash account.
+    """
 
     tau: Any
-    y: Any
-    value: Any  # theta, (times, nodes), money at the horizon
-    mean: Any  # h, (times, nodes)
-    bid: Any  # distances, (times, nodes); nan where no payment makes a fill worth it
+    axes: tuple[Any, ...]
+    value: Any  # theta, (times, nodes, ...), money at the horizon
+    mean: Any  # h, likewise
+    bid: Any  # distances, likewise; nan where no payment makes a fill worth it
     ask: Any
     residual: Any  # the largest defect left by the nonlinear solve, relative
-    error: Any  # estimated absolute error of `value`, (times, nodes); nan without an estimate
+    error: Any  # estimated absolute error of `value`, likewise or broadcastable; nan without an estimate
     quote_error: Any  # estimated absolute error of the distances
     iterations: Any
+
+    @property
+    def y(self) -> Any:
+        """Nodes of the inventory."""
+        return self.axes[0]
 
 
 def clock(steps: int) -> np.ndarray:
@@ -46,7 +55,7 @@ def tabulate(equation: Equation, u: Any, residual: Any, iterations: Any) -> Tabl
 
     bid, ask = jax.vmap(distances)(tau, u)
     unknown = jnp.full_like(u[:, 0], jnp.nan)
-    return Tables(tau, equation.nodes, u[:, 0], u[:, 1], bid, ask, residual, unknown, unknown, iterations)
+    return Tables(tau, (equation.nodes,), u[:, 0], u[:, 1], bid, ask, residual, unknown, unknown, iterations)
 
 
 def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:

@@ -96,7 +96,7 @@ def _tables(problem: Any, policy: Policy, grid: Grid, times: int, value: Any) ->
     theta = jax.vmap(lambda t: value(problem, t, y))(tau)
     unknown = jnp.full_like(theta, jnp.nan)
     return Tables(
-        tau, y, theta, unknown, quotes[:, 0], quotes[:, 1], jnp.zeros(()), unknown, unknown, jnp.zeros((), int)
+        tau, (y,), theta, unknown, quotes[:, 0], quotes[:, 1], jnp.zeros(()), unknown, unknown, jnp.zeros((), int)
     )
 
 
@@ -169,7 +169,7 @@ def _printed_tables(problem: PrintedDealer, times: int, half: int = 200) -> Tabl
     tau = problem.horizon * clock[::2] ** 2
     return Tables(
         tau,
-        y,
+        (y,),
         value,
         unknown,
         spread_out(bid),

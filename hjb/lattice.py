@@ -195,7 +195,7 @@ def _solve_linear(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tabl
     rounding = jnp.finfo(theta.dtype).eps * (0.7 * times + jnp.max(jnp.abs(theta)) * kappa + norm)
     return Tables(
         tau=jnp.linspace(0.0, 1.0, times + 1) * problem.horizon,
-        y=q,
+        axes=(q,),
         value=theta,
         mean=jnp.full((1, 1), jnp.nan),  # found at first use
         bid=jnp.concatenate([distance(bid, rise), edge], axis=1),
@@ -253,7 +253,7 @@ def _integrated(stacked: Problem, grid: Grid, shares: Any, tolerance: Any, max_s
         tau = shares * problem.horizon
         bid, ask = jax.vmap(quotes)(tau, rows)
         unknown = jnp.full_like(rows[:, 0], jnp.nan)
-        return Tables(tau, equation.nodes, rows[:, 0], rows[:, 1], bid, ask, failed, unknown, unknown, solved.steps)
+        return Tables(tau, (equation.nodes,), rows[:, 0], rows[:, 1], bid, ask, failed, unknown, unknown, solved.steps)
 
     return jax.vmap(tables)(stacked, jnp.moveaxis(solved.u, -1, 0))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -12,9 +13,14 @@ from ..models.channels import Quotes
 
 
 class Policy(eqx.Module):
-    """Quotes as a function of time and state, masked where a fill would cross the problem's limit."""
+    """Quotes as a function of time and state, masked where a fill would cross one of the problem's limits."""
 
     problem: Any  # a Dealer
+
+    @property
+    def dimension(self) -> int:
+        """How many of the problem's state variables, the inventory first, the quotes depend on."""
+        return 1
 
     def __call__(self, t: Any, state: Any) -> Quotes:
         """Distances at time `t` (forward, 0 to the horizon) in a named state or at a bare inventory."""
@@ -22,52 +28,79 @@ class Policy(eqx.Module):
 
     @in_float64
     def _quotes(self, t: Any, state: Any) -> Quotes:
-        y = self.problem.coordinate(state)
-        t, y = jnp.broadcast_arrays(t, y)
-        bid, ask = self.distances(jnp.clip(self.problem.horizon - t, 0.0, self.problem.horizon), y)
+        named = state if isinstance(state, Mapping) else {self.problem.names[0]: state}
+        missing = [name for name in self.problem.names[: self.dimension] if name not in named]
+        if missing:
+            raise TypeError(f"these quotes depend on {missing[0]}, too: give a named state with it")
+        t, *state = jnp.broadcast_arrays(t, *(named[name] for name in self.problem.names if name in named))
+        tau = jnp.clip(self.problem.horizon - t, 0.0, self.problem.horizon)
+        bid, ask = self.distances(tau, *state[: self.dimension])
         return Quotes(
-            bid=jnp.where(self.problem.may_fill(+1, y), bid, jnp.nan),
-            ask=jnp.where(self.problem.may_fill(-1, y), ask, jnp.nan),
+            bid=jnp.where(self.problem.may_fill(+1, *state), bid, jnp.nan),
+            ask=jnp.where(self.problem.may_fill(-1, *state), ask, jnp.nan),
         )
 
-    def distances(self, tau: Any, y: Any) -> tuple[Any, Any]:
-        """Bid and ask distances with `tau` to go at inventory `y`, whatever the limit."""
+    def distances(self, tau: Any, y: Any, *others: Any) -> tuple[Any, Any]:
+        """Bid and ask distances with `tau` to go at inventory `y`, and whatever else matters, whatever the limits."""
         raise NotImplementedError
 
 
 class TabulatedPolicy(Policy):
-    """Quotes read off a table: linear in time and, where the inventory moves by itself, linear in it.
+    """Quotes read off a table: linear in time and, where the inventory moves by itself, linear in the state.
 
-    `table` has shape (times, nodes, 2), bid then ask; times to go are `horizon * (j/(times-1))^power` and nodes are
-    evenly spaced around zero. Beyond the table the end value is quoted.
+    table:   shape (times, nodes, ..., 2), bid then ask; times to go are `horizon * (j/(times-1))^power`, and every
+             further axis but the last belongs to a state variable, in the order of the problem's `names`.
+    spacing: of the evenly spaced nodes, one per state variable (or the number itself, where there is one).
+    first:   the first node of each likewise; without it, nodes lie evenly around zero.
+
+    Beyond the table the end value is quoted.
     """
 
     table: Any
-    spacing: Any  # of the nodes, in the unit of the inventory
+    spacing: Any
     power: int = eqx.field(static=True)
+    first: Any = None
 
-    def distances(self, tau: Any, y: Any) -> tuple[Any, Any]:
-        times, nodes, _ = self.table.shape
+    @property
+    def dimension(self) -> int:
+        return jnp.ndim(self.table) - 2
+
+    def distances(self, tau: Any, y: Any, *others: Any) -> tuple[Any, Any]:
+        times, *nodes, _ = jnp.shape(self.table)
         share = tau / self.problem.horizon
         clock = (times - 1) * (jnp.sqrt(share) if self.power == 2 else share)
-        j, u = _split(clock, times)
-        position = y / self.spacing + (nodes - 1) // 2
-        if self.problem.moves:
-            i, v = _split(position, nodes)
-        else:
-            i, v = jnp.clip(jnp.round(position), 0, nodes - 1).astype(jnp.int32), None
+        intervals = [_split(clock, times)]
+        for which, (state, count) in enumerate(zip((y, *others), nodes, strict=True)):
+            position = self._position(which, state, count)
+            if self.problem.moves:
+                intervals.append(_split(position, count))
+            else:
+                intervals.append((jnp.clip(jnp.round(position), 0, count - 1).astype(jnp.int32), None))
         rows = jnp.asarray(self.table).reshape(-1, 2)
-        start = j * nodes + i
-        quotes = _blend(rows[start], rows[start + nodes], u)
-        if v is not None:
-            quotes = _blend(quotes, _blend(rows[start + 1], rows[start + nodes + 1], u), v)
+        quotes = _multilinear(rows, jnp.zeros((), jnp.int32), intervals, [times, *nodes])
         return quotes[..., 0], quotes[..., 1]
+
+    def _position(self, which: int, state: Any, count: int) -> Any:
+        """Fractional node number of a state; the node at zero is met exactly."""
+        spacing = self.spacing[which] if isinstance(self.spacing, tuple) else self.spacing
+        zero = (count - 1) // 2 if self.first is None else jnp.round(-self.first[which] / spacing)
+        return state / spacing + zero
 
 
 def _split(position: Any, count: int) -> tuple[Any, Any]:
     """The interval that holds a position on an even grid, and the share of it already passed, clipped to the ends."""
     lower = jnp.clip(jnp.floor(position), 0, count - 2)
     return lower.astype(jnp.int32), jnp.clip(position - lower, 0.0, 1.0)
+
+
+def _multilinear(rows: Any, start: Any, intervals: list[Any], counts: list[int]) -> Any:
+    """Entries of a table, flattened to `rows`, between the ends of an interval on each axis; `None` takes the lower."""
+    (lower, share), *rest = intervals
+    start = start * counts[0] + lower
+    if not rest:
+        return rows[start] if share is None else _blend(rows[start], rows[start + 1], share)
+    before = _multilinear(rows, start, rest, counts[1:])
+    return before if share is None else _blend(before, _multilinear(rows, start + 1, rest, counts[1:]), share)
 
 
 def _blend(before: Any, after: Any, share: Any) -> Any:

@@ -44,10 +44,12 @@ class NotConverged(UserWarning):
 
 @dataclass(frozen=True)
 class Solution:
-    """Value, mean and quotes of a problem over time and inventory, with the evidence that they can be trusted.
+    """Value, mean and quotes of a problem over time and state, with the evidence that they can be trusted.
 
     value, expected_wealth: money at the horizon. quotes: distances from the reference price. `t` runs forward from 0.
-    `error_estimate` is the estimated absolute error of `value` at time 0 without inventory (nan: not estimated).
+    `error_estimate` is the estimated absolute error of `value` at time 0 with all accounts empty (nan: not estimated).
+    `tables` has an axis for every state variable that the quotes depend on: the inventory, and the cash account where
+    it matters by itself.
     """
 
     problem: Any  # a Dealer
@@ -62,8 +64,9 @@ class Solution:
         """The optimal quotes as a callable pytree `policy(t, state) -> Quotes`."""
         if self.formula is not None:
             return self.formula
-        table = _stack(self.tables.bid, self.tables.ask)
-        return TabulatedPolicy(self.problem, table, self.tables.y[1] - self.tables.y[0], self.power)
+        axes = self.tables.axes
+        spacing, first = tuple(axis[1] - axis[0] for axis in axes), tuple(axis[0] for axis in axes)
+        return TabulatedPolicy(self.problem, _stack(self.tables.bid, self.tables.ask), spacing, self.power, first)
 
     def quotes(self, t: Any = 0.0, **state: Any) -> Quotes:
         """Bid and ask distances at `t`; `nan` where the dealer does not quote. Scalars and arrays broadcast."""
@@ -89,13 +92,26 @@ class Solution:
     def _at(self, table: Any, t: Any, given: dict[str, Any]) -> Any:
         state = as_state(self.problem, given)
         self._check_time(t)
-        y = self.problem.coordinate(state)
-        if not is_traced(y, self.tables.y) and np.any(np.abs(y) > self.tables.y[-1] * (1 + 1e-12)):
-            raise ValueError(
-                f"{self.problem.names[0]}={np.max(np.abs(y)):g} lies outside the solved range of "
-                f"+-{float(self.tables.y[-1]):g} {self.problem.units['state']}"
-            )
-        return _interpolate(self.problem, table, self.tables.y, self.power, t, state)
+        for name, axis in zip(self.names, self.tables.axes, strict=True):
+            if not is_traced(state[name], axis):
+                self._check_inside(name, state[name], axis)
+        return _interpolate(self.problem, table, self.tables.axes, self.power, t, state)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The state variables that the tables have an axis for, in their order."""
+        return self.problem.names[: len(self.tables.axes)]
+
+    def _check_inside(self, name: str, state: Any, axis: Any) -> None:
+        low, high = float(axis[0]), float(axis[-1])
+        slack = 1e-12 * max(-low, high)
+        least, most = float(np.min(np.asarray(state))), float(np.max(np.asarray(state)))
+        if least >= low - slack and most <= high + slack:
+            return
+        even = abs(low + high) <= slack
+        culprit = max(-least, most) if even else least if least < low - slack else most
+        bounds = f"+-{high:g}" if even else f"{low:g} to {high:g}"
+        raise ValueError(f"{name}={culprit:g} lies outside the solved range of {bounds} {self.problem.units['state']}")
 
     def _check_time(self, t: Any) -> None:
         if is_traced(t, self.problem.horizon):
@@ -111,9 +127,15 @@ class Solution:
 
     @property
     def error_estimate(self) -> Any:
-        """Estimated absolute error of `value` at time 0 without inventory, money; nan where there is none."""
+        """Estimated absolute error of `value` at time 0 with all accounts empty, money; nan where there is none."""
         error = self.tables.error  # one number for the whole table, or one for each entry
-        error = error[-1, error.shape[1] // 2]
+        for axis in reversed(self.tables.axes):
+            if error.shape[-1] == 1:
+                error = error[..., 0]
+            else:
+                number = (jnp if is_traced(axis, error) else np).argmin(abs(axis))
+                error = (jnp if is_traced(axis, error) else np).take(error, number, axis=-1)
+        error = error[-1]
         return error if is_traced(error) else float(error)
 
     @property
@@ -134,9 +156,10 @@ class Solution:
         return self.result is Result.CONVERGED
 
     def __repr__(self) -> str:
-        times, nodes = self.tables.value.shape
+        times, *nodes = self.tables.value.shape
+        size = " x ".join(map(str, nodes))
         return (
-            f"Solution({type(self.problem).__name__} by {type(self.method).__name__}: {times} times x {nodes} nodes; "
+            f"Solution({type(self.problem).__name__} by {type(self.method).__name__}: {times} times x {size} nodes; "
             f"{self.result.value if not is_traced(self.tables) else 'traced'})"
         )
 
@@ -151,14 +174,14 @@ class Solution:
 
 
 @in_float64
-def _interpolate(problem: Any, table: Any, nodes: Any, power: Any, t: Any, state: Any) -> Any:
-    y = problem.coordinate(state)
+def _interpolate(problem: Any, table: Any, axes: Any, power: Any, t: Any, state: Any) -> Any:
     tau = jnp.clip(problem.horizon - t, 0.0, problem.horizon)
-    tau, y = jnp.broadcast_arrays(tau, y)
+    coordinates = [state[name] for name, _ in zip(problem.names, axes, strict=False)]
+    tau, *coordinates = jnp.broadcast_arrays(tau, *coordinates)
     share = tau / problem.horizon
     row = (table.shape[0] - 1) * jnp.where(power == 2, jnp.sqrt(share), share)
-    column = (y - nodes[0]) / (nodes[1] - nodes[0])
-    return problem.worth(tau, **state) + cubic(jnp.asarray(table), row, column)
+    columns = [(x - nodes[0]) / (nodes[1] - nodes[0]) for x, nodes in zip(coordinates, axes, strict=True)]
+    return problem.worth(tau, **state) + cubic(jnp.asarray(table), row, *columns)
 
 
 def _stack(bid: Any, ask: Any) -> Any:
@@ -169,7 +192,7 @@ def _save(solution: Solution, path: Path) -> Path:
     import xarray as xr
 
     problem, tables, units = solution.problem, solution.tables, solution.problem.units
-    axes = ("time_to_go", problem.names[0])
+    axes = ("time_to_go", *solution.names)
     shape = np.shape(tables.value)
     rows = {
         "value": (tables.value, units["money"], "value above the marked book, at the horizon"),
@@ -187,7 +210,10 @@ def _save(solution: Solution, path: Path) -> Path:
         {name: (axes, array, {"units": unit, "long_name": text}) for name, (array, unit, text) in rows.items()},
         coords={
             "time_to_go": ("time_to_go", tables.tau, {"units": units["time"]}),
-            problem.names[0]: (problem.names[0], tables.y, {"units": units["state"]}),
+            **{
+                name: (name, axis, {"units": units["state"]})
+                for name, axis in zip(solution.names, tables.axes, strict=True)
+            },
         },
         attrs={
             "title": "twosided solution",
@@ -233,7 +259,7 @@ def _load(path: Path) -> Solution:
     method = method_from_data(stated["method"])
     tables = Tables(
         tau=data["time_to_go"].values,
-        y=data[problem.names[0]].values,
+        axes=tuple(data[name].values for name in data["value"].dims[1:]),
         residual=float(data.attrs["residual"]),
         iterations=stats.pop("iterations"),
         **{name: data[name].values for name in ("value", "mean", "bid", "ask", "error", "quote_error")},

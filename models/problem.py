@@ -84,10 +84,11 @@ class Dealer(Stated):
         """The inventory `y` of a named state, or `state` itself where it is a bare number or array."""
         return state[self.names[0]] if isinstance(state, Mapping) else state
 
-    def may_fill(self, side: int, y: Any) -> Any:
+    def may_fill(self, side: int, y: Any, *others: Any) -> Any:
         """Whether a fill on `side` (+1 bid, -1 ask) keeps the limit: `side y + size <= limit`.
 
-        Beyond the limit, where growth alone can carry a stock account, only the reducing side is quoted.
+        Beyond the limit, where growth alone can carry a stock account, only the reducing side is quoted. `others` are
+        further state variables in the order of `names`, for a problem whose limits concern them.
         """
         slack = 1e-9 * self.size  # a fill that lands on the limit is allowed, whatever the rounding
         return side * y + self.size <= self.limit + slack
