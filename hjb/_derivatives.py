@@ -23,9 +23,9 @@ _Result = TypeVar("_Result")
 
 def differentiable(function: Callable[[Any], _Result], problem: Any) -> _Result:
     """`function(problem)`, with derivatives of either mode in the leaves of `problem` that are traced."""
-    traced, fixed = eqx.partition(problem, is_traced)
-    if not jax.tree.leaves(traced):
+    if not is_traced(problem):
         return function(problem)
+    traced, fixed = eqx.partition(problem, is_traced)
     vector, rebuild = ravel_pytree(traced)
 
     def parts(vector: Any) -> tuple[Any, Any]:

@@ -62,8 +62,7 @@ class Lattice(eqx.Module):
         """Solve; called by `solve`, inside double precision."""
         grid = self._grid(problem)
         if self.exact and linearises(problem):
-            sizes = self._chunks(problem, grid)
-            tables = differentiable(lambda problem: _solve_linear(problem, grid, sizes), problem)
+            tables = differentiable(lambda problem: self._linear(problem, grid), problem)
             return Solution(problem, self, tables._replace(mean=None), power=1, stats={"linear": True})
         return Solution(problem, self, self._integrate(problem, grid, clock(self.times)), power=2)
 
@@ -91,10 +90,12 @@ class Lattice(eqx.Module):
             )
         return Grid(1, self.half_width) if self.half_width is not None else grid_for(problem, 1, "Lattice")
 
-    def _chunks(self, problem: Problem, grid: Grid) -> tuple[int, ...]:
+    def _linear(self, problem: Problem, grid: Grid) -> Tables:
+        gentle = chunk_sizes(self.times, False)
         if is_traced(problem):
-            return chunk_sizes(self.times, False)  # how steep it gets is unknown here; too steep shows as not finite
-        return chunk_sizes(self.times, bool(_is_steep(problem, grid)))
+            return _solve_linear(problem, grid, gentle)  # how steep it gets is unknown here; too steep is not finite
+        steep, tables = _solve_unless_steep(problem, grid, gentle)
+        return _solve_linear(problem, grid, chunk_sizes(self.times, True)) if steep else tables
 
     def _integrate(self, problem: Problem, grid: Grid, shares: Any) -> Tables:
         def alone(problem: Problem) -> Tables:
@@ -169,6 +170,20 @@ def _is_steep(problem: Problem, grid: Grid) -> Any:
 
 
 @eqx.filter_jit
+def _solve_unless_steep(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> tuple[Any, Tables]:
+    """Whether the problem is steep, and its solution if not: one call answers both, and a steep one costs no solve."""
+
+    def solved() -> Tables:
+        return _solve_linear(problem, grid, chunks)
+
+    def unsolved() -> Tables:
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(solved))
+
+    steep = _is_steep(problem, grid)
+    return steep, jax.lax.cond(steep, unsolved, solved)
+
+
+@eqx.filter_jit
 def _are_steep(stacked: Problem, grid: Grid) -> Any:
     return jax.vmap(lambda problem: _is_steep(problem, grid))(stacked)
 
@@ -181,6 +196,7 @@ def _solve_linear(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tabl
     log_start = -kappa * problem.objective.terminal_cost(problem.lots(q))
     slope = _steepest(diagonal, up, down, problem.horizon)
     theta = log_path(diagonal, down, up, log_start, problem.horizon / times, chunks, slope) / kappa
+    theta = jax.lax.optimization_barrier(theta)  # or its logarithms are taken anew for either side's quotes
     bid, ask = problem.channels(jnp.zeros_like(problem.horizon))
     edge = jnp.full((times + 1, 1), jnp.nan)
     rise = jnp.diff(theta, axis=1)
