@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .markets import (
         AuctionRules,
         DealerRules,
+        HawkesMarket,
         HybridRules,
         PoissonMarket,
         Population,
@@ -31,6 +32,7 @@ __all__ = [
     "DataError",
     "DealerRules",
     "Hawkes",
+    "HawkesMarket",
     "HybridRules",
     "Messages",
     "OwnOrder",
@@ -66,6 +68,7 @@ make_lazy(
         "markets": (
             "AuctionRules",
             "DealerRules",
+            "HawkesMarket",
             "HybridRules",
             "PoissonMarket",
             "Population",

@@ -210,12 +210,11 @@ def play_markets(
         _check_kinds(problem, policy)
         _play.check_market(problem, market)
         requests.append(_request(problem, policy, paths, seed, initial, None, batch, progress))
-    dealer, start = _play.check_market(problem, played[0][1]), requests[0].start[0]
-    near = _play.nearest(dealer, {id(policy): policy for policy, _ in played}.values(), start)
-    stalest = max(market.interval + float(market.latency) for _, market in played)
+    dealer, start = _play.check_market(problem, played[0][1]), requests[0].start
+    near = _play.nearest(dealer, {id(policy): policy for policy, _ in played}.values(), start[0])
     results = []
     for request, (policy, market) in zip(requests, played, strict=True):
-        venue = _play.open_venue(dealer, market, near, stalest)
+        venue = _play.open_venue(dealer, market, near, [other for _, other in played])
         inventory, account = _play.play(venue, policy, start, paths, seed, batch, progress)
         sums = account._asdict()
         ended = _Ended(inventory, **{name: sums[name] for name in _Ended._fields[1:]})

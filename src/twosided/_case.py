@@ -173,12 +173,12 @@ def _method(data: Mapping[str, Any]) -> Any:
 
 def check_market(data: Mapping[str, Any], prefix: str = "market.") -> Any:
     """A market from plain data; raises `ValueError` naming the key after `prefix`."""
-    from .validation.markets.poisson import FIELDS, MARKETS, market_from_data
+    from .validation.markets.kinds import MARKETS, market_from_data, settings_of
 
     kind = _type_of(data, prefix.rstrip("."), list(MARKETS))
     for key, value in data.items():
         if key != "type":
-            _check_known(key, FIELDS, prefix, kind)
+            _check_known(key, settings_of(kind), prefix, kind)
             _number(value, f"{prefix}{key}")
     try:
         return market_from_data(data)
@@ -191,7 +191,7 @@ def market_asked_for(text: str, stated: Any) -> Any:
 
     A name keeps the file's settings, `key=value,key=value` go before them, and `none` leaves the market out.
     """
-    from .validation.markets.poisson import MARKETS
+    from .validation.markets.kinds import MARKETS
 
     if text == "none":
         return None

@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from ._play import check_market, nearest, open_venue
     from ._venue import Venue
     from .attribution import Attribution, Term, attribute
+    from .hawkes import HawkesMarket
     from .hybrid import run_days, step, trading_day
+    from .kinds import MARKETS, market_from_data
     from .misspecified import Misspecification, Regret, misspecified, wrong
-    from .poisson import MARKETS, PoissonMarket, market_from_data
+    from .poisson import PoissonMarket
     from .population import Population
     from .quotes import DealerQuotes, calibrated_dealer, no_dealer, quote_table
     from .rules import AuctionRules, DealerRules, HybridRules, MarketRules, Session, TianjinRules
@@ -33,6 +35,7 @@ __all__ = [
     "Claim",
     "DealerQuotes",
     "DealerRules",
+    "HawkesMarket",
     "HybridRules",
     "HybridStudy",
     "Interval",
@@ -70,9 +73,11 @@ make_lazy(
         "_play": ("check_market", "nearest", "open_venue"),
         "_venue": ("Venue",),
         "attribution": ("Attribution", "Term", "attribute"),
+        "hawkes": ("HawkesMarket",),
         "hybrid": ("run_days", "step", "trading_day"),
         "misspecified": ("Misspecification", "Regret", "misspecified", "wrong"),
-        "poisson": ("MARKETS", "PoissonMarket", "market_from_data"),
+        "kinds": ("MARKETS", "market_from_data"),
+        "poisson": ("PoissonMarket",),
         "population": ("Population",),
         "quotes": ("DealerQuotes", "calibrated_dealer", "no_dealer", "quote_table"),
         "rules": ("AuctionRules", "DealerRules", "HybridRules", "MarketRules", "Session", "TianjinRules"),

@@ -1,12 +1,13 @@
-"""A Poisson market at work: pure `init` and `step(key, state, quotes) -> (state, info)`, elementwise over paths.
+"""A market at work: pure `init` and `step(key, state, quotes) -> (state, info)`, elementwise over paths.
 
 A state rests at an event: a market order arrives, the dealer looks and sends its quotes, quotes sent earlier come into
 force, or the horizon is reached. `step` is told the distances that the dealer wants at this moment, lets the event
 happen, and moves on to the next one.
 
-Orders and the reference price belong to the path: whatever the dealer does and whichever frictions are on, path `i` of
-a seed meets the same orders (their times, sides and depths) and the same prices at those times; what lies in between is
-bridged exactly. Two runs of one seed therefore differ by what differs between them, and by little noise.
+Orders (`_flow`) and the reference price (`_reference`) belong to the path: whatever the dealer does and whichever
+frictions are on, path `i` of a seed meets the same orders (their times, sides and depths) and the same prices at those
+times; what lies in between is bridged exactly. Two runs of one seed therefore differ by what differs between them, and
+by little noise.
 
 The dealer's place in a queue is counted: with orders of one lot and nobody leaving, the quantity ahead falls by one
 with each order that reaches the price, which is exact. The tests play the same orders through the matching core's book
@@ -23,12 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...models.channels import Quotes
-from ...models.inventory import InventoryDealer
-from .._randomness import Key, normal, stream, uniform, words
+from .._randomness import Key, normal, stream, words
+from ._flow import Flow, Stir
+from ._reference import Reference
 from .poisson import PoissonMarket
 
 END, ARRIVE, SEND, ORDER = range(4)  # what comes first of what falls on one moment
-_TIME, _PRICE, _BRIDGE = 8, 9, 10  # streams of random numbers, apart from those of `_thinning`
+_PRICE, _BRIDGE = 9, 10  # streams of random numbers, apart from those of `_thinning` and `_flow`
 _CLOSE = np.uint32(0xFFFFFFFF)  # counter of the bridge to the horizon
 _ROUNDING = 1e-9  # of a tick: a price that arithmetic left just beside the grid lies on it
 
@@ -47,11 +49,13 @@ class State(NamedTuple):
     event: Any  # int32
     time: Any  # forward, 0 to the horizon
     price: Any  # of the reference, above its opening
-    inventory: Any  # lots
+    inventory: Any  # in the problem's unit of state
     order: Any  # number of the next order, uint32
     due: Any  # its time
     to_come: Any  # Brownian motion from now to then
-    mark: Any  # its place in [0, bid bound + ask bound): which side it hits, and how deep it reaches
+    mark: Any  # its place in [0, bid reach + ask reach): which side it hits, and how deep it reaches
+    news: Any  # by how much it moves the reference; a distance
+    stir: Stir
     looks: Any  # of the dealer so far, uint32
     bid: Standing
     ask: Standing
@@ -65,23 +69,25 @@ class Info(NamedTuple):
     order: Any  # whether it was a market order; bool
     bought: Any  # whether it hit the dealer's bid, or its ask; bool
     sold: Any
-    payment: Any  # money earned by the fill, on the marked book
+    payment: Any  # money booked by the fill
+    earned: Any  # money that the fill earns on the marked book
     spread: Any  # distance between the dealer's quotes before it, nan unless there were both
     above: Any  # whether a quote was nearer than the order flow reaches: the bound was too low; bool
+    held: Any  # inventory after the event
     dt: Any  # time to the next event
-    moved: Any  # of the reference price until then
+    income: Any  # money that the book makes until then
 
 
 class Venue(eqx.Module):
     """A market with a problem's order flow in it.
 
-    reach:      largest intensity of orders that can hit the bid, and the ask: `Lambda` at the nearest quote there is.
     continuous: whether quotes follow at every moment instead of being posted.
     """
 
-    problem: InventoryDealer
+    problem: Any
     market: PoissonMarket
-    reach: Quotes
+    flow: Flow
+    reference: Reference
     continuous: bool = eqx.field(static=True)
 
     def init(self, key: Key, path: Any, inventory: Any) -> State:
@@ -91,7 +97,7 @@ class Venue(eqx.Module):
         empty = Standing(blank, zero)
         state = State(
             path=path, event=none.astype(jnp.int32) + SEND, time=zero, price=zero, inventory=zero + inventory,
-            order=none, due=zero, to_come=zero, mark=zero, looks=none,
+            order=none, due=zero, to_come=zero, mark=zero, news=zero, stir=self.flow.begin(zero), looks=none,
             bid=empty, ask=empty, sent=Quotes(blank, blank), arrival=zero + jnp.inf,
         )  # fmt: skip
         state = self._next_order(self._drawn(key, state), state)
@@ -106,8 +112,8 @@ class Venue(eqx.Module):
         drawn = self._drawn(key, posted)
         renewed = self._next_order(drawn, posted)
         ordered = jax.tree.map(lambda new, old: jnp.where(info.order, new, old), renewed, posted)
-        after, moved = self._to_next(key, ordered)
-        return after, info._replace(dt=after.time - state.time, moved=moved)
+        after, income = self._to_next(key, ordered)
+        return after, info._replace(held=posted.inventory, dt=after.time - state.time, income=income)
 
     # What the dealer's quotes become
 
@@ -121,11 +127,12 @@ class Venue(eqx.Module):
             return jnp.where(tick > 0, steps * on_grid - opening, price)
 
         finite = [jnp.where(distance < jnp.inf, distance, jnp.nan) for distance in quotes]
-        return Quotes(rounded(state.price - finite[0], -1), rounded(state.price + finite[1], +1))
+        bid, ask = (self.reference.quote(state.price, side, x) for side, x in zip((+1, -1), finite, strict=True))
+        return Quotes(rounded(bid, -1), rounded(ask, +1))
 
     def _allowed(self, state: State, side: int) -> Any:
         """Whether a fill on `side` (+1 bid, -1 ask) keeps the problem's limit and the market's."""
-        within = side * state.inventory + 1 <= self.market.position_limit + 1e-9
+        within = side * self.problem.lots(state.inventory) + 1 <= self.market.position_limit + 1e-9
         return within & self.problem.may_fill(side, state.inventory)
 
     def _admitted(self, state: State, side: int, price: Any) -> Any:
@@ -169,54 +176,65 @@ class Venue(eqx.Module):
     def _trade(self, state: State) -> tuple[State, Info]:
         """A market order, if the event is one, eats the queue ahead of the dealer or hits its quote."""
         is_order = state.event == ORDER
-        distances = Quotes(state.price - state.bid.price, state.ask.price - state.price)
+        standings = (state.bid, state.ask)
+        distances = Quotes(
+            *(self.reference.distance(state.price, side, s.price) for side, s in zip((+1, -1), standings, strict=True))
+        )
         rates = [
             jnp.where(jnp.isnan(x), jnp.zeros_like(x), demand._intensity(x))
             for demand, x in zip((self.problem.bid_demand, self.problem.ask_demand), distances, strict=True)
         ]
-        sells = state.mark < self.reach.bid
-        reached = (sells & (state.mark < rates[0]), ~sells & (state.mark - self.reach.bid < rates[1]))
+        reach = self.flow.reach
+        sells = state.mark < reach.bid
+        reached = (sells & (state.mark < rates[0]), ~sells & (state.mark - reach.bid < rates[1]))
         sides, hits = [], []
-        for side, standing, hit in zip((+1, -1), (state.bid, state.ask), reached, strict=True):
+        for side, standing, hit in zip((+1, -1), standings, reached, strict=True):
             served = is_order & hit
             filled = served & (standing.ahead <= 0) & self._allowed(state, side)
             ahead = jnp.where(served & (standing.ahead > 0), standing.ahead - 1, standing.ahead)
             sides.append(Standing(jnp.where(filled, jnp.nan, standing.price), ahead))
             hits.append(filled)
+        payment, earned = self._paid(state, distances, *hits)
         bought, sold = hits
-        one, none = jnp.ones_like(state.time), jnp.zeros_like(state.time)
-        earned = self.problem.lot * (
-            jnp.where(bought, distances.bid, jnp.where(sold, distances.ask, none))
-            - self.problem.adverse_selection
-            - self.market.adverse_selection
-        )
-        inventory = state.inventory + jnp.where(bought, one, none) - jnp.where(sold, one, none)
-        above = is_order & ((rates[0] > self.reach.bid) | (rates[1] > self.reach.ask))
+        size, none = self.problem.size + jnp.zeros_like(state.time), jnp.zeros_like(state.time)
+        inventory = state.inventory + jnp.where(bought, size, none) - jnp.where(sold, size, none)
+        above = is_order & ((rates[0] > reach.bid) | (rates[1] > reach.ask))
         after = state._replace(bid=sides[0], ask=sides[1], inventory=inventory)
-        payment = jnp.where(bought | sold, earned, none)
-        return after, Info(is_order, bought, sold, payment, distances.bid + distances.ask, above, none, none)
+        spread = distances.bid + distances.ask
+        return after, Info(is_order, bought, sold, payment, earned, spread, above, inventory, none, none)
+
+    def _paid(self, state: State, distances: Quotes, bought: Any, sold: Any) -> tuple[Any, Any]:
+        """Money booked, and earned on the marked book, by a fill."""
+        tau = self.problem.horizon - state.time
+        booked = earned = jnp.zeros_like(state.time)
+        hits = (bought, sold)
+        for side, channel, x, hit in zip((+1, -1), self.problem.channels(tau), distances, hits, strict=True):
+            x = x - self.market.adverse_selection
+            booked = jnp.where(hit, self.problem.payment(tau, side, x), booked)
+            earned = jnp.where(hit, channel.income(x), earned)
+        return booked, earned
 
     # Where the path goes next
 
-    def _drawn(self, key: Key, state: State) -> tuple[Any, Any, Any]:
-        """The next order's random words: its waiting time, its mark, and the price's move until then."""
-        wait, mark = words(stream(key, _TIME), state.path, state.order)
+    def _drawn(self, key: Key, state: State) -> tuple[Any, Any]:
+        """The next order's random words: those of the flow, and that of the price's move until then."""
         move, _ = words(stream(key, _PRICE), state.path, state.order)
-        return wait, mark, move
+        return self.flow.draw(key, state.path, state.order), move
 
-    def _next_order(self, drawn: tuple[Any, Any, Any], state: State) -> State:
-        total = self.reach.bid + self.reach.ask
-        rarely = 1e-9 / self.problem.horizon  # where nobody trades: beyond any horizon
-        wait = -jnp.log(uniform(drawn[0])) / jnp.maximum(total, rarely)
+    def _next_order(self, drawn: tuple[Any, Any], state: State) -> State:
+        """The order after the one that is there, whose news now weigh on the reference."""
+        order, stir = self.flow.next(drawn[0], state.stir, self.problem.horizon)
         return state._replace(
             order=state.order + np.uint32(1),
-            due=state.time + wait,
-            to_come=jnp.sqrt(wait) * normal(drawn[2]),
-            mark=uniform(drawn[1]) * total,
+            due=state.time + order.wait,
+            to_come=jnp.sqrt(order.wait) * normal(drawn[1]),
+            mark=order.mark,
+            news=order.move,
+            stir=stir._replace(pressure=stir.pressure + state.news),
         )
 
     def _to_next(self, key: Key, state: State) -> tuple[State, Any]:
-        """The state at its next event, and the reference price's move until then."""
+        """The state at its next event, and the money that the book makes until then."""
         interval = jnp.maximum(self.market.refresh, self.market.latency)
         never = jnp.zeros_like(state.time) + jnp.inf
         look = never if self.continuous else state.looks.astype(state.time.dtype) * interval
@@ -230,6 +248,11 @@ class Venue(eqx.Module):
         counter = jnp.where(event == END, _CLOSE, 2 * state.looks + (event == ARRIVE).astype(jnp.uint32))
         noise = normal(words(stream(key, _BRIDGE), state.path, counter)[0])
         displacement = share * state.to_come + jnp.sqrt(dt * (1 - share)) * noise
-        moved = self.problem.drift * dt + self.problem.volatility * displacement
-        after = state._replace(event=event, time=time, price=state.price + moved, to_come=state.to_come - displacement)
-        return after, moved
+        released = self.flow.released(state.stir.pressure, dt)
+        price = self.reference.moved(state.price, dt, displacement, released)
+        inventory, income = self.reference.carried(state.inventory, state.price, price)
+        stir = state.stir._replace(pressure=state.stir.pressure - released)
+        to_come = state.to_come - displacement
+        return state._replace(
+            event=event, time=time, price=price, inventory=inventory, to_come=to_come, stir=stir
+        ), income

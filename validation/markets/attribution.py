@@ -11,18 +11,20 @@ import numpy as np
 
 from ...hjb.solution import Solution
 from .._outcome import Simulation
-from .poisson import LIMITS, PoissonMarket
+from .poisson import GROUPS, PoissonMarket
 
-ORDER = ("refresh", "latency", "tick", "queue_ahead", "adverse_selection", "limits")
+ORDER = ("clustering", "refresh", "latency", "tick", "queue_ahead", "adverse_selection", "informed", "limits")
 """Frictions in the order in which they are switched on. A queue comes after what it needs, a tick and an interval."""
 
 _MEANINGS = {
     "chance": "a market without frictions, less the prediction: sampling and the solver's error",
+    "clustering": "orders that bring others, as many in the mean; at other times, so that this term has the most noise",
     "refresh": "quotes posted at intervals, one lot a side, instead of following at every moment",
     "latency": "quotes that are old when they come into force, and fewer of them",
     "tick": "prices rounded outward",
     "queue_ahead": "orders that serve others first",
     "adverse_selection": "the reference moving against each fill",
+    "informed": "orders that know where the reference goes",
     "limits": "quotes that a limit of the market refuses",
 }
 
@@ -116,7 +118,7 @@ def attribute(
 
 
 def _is_on(market: PoissonMarket, name: str) -> bool:
-    return any(key in market.arguments() for key in (LIMITS if name == "limits" else (name,)))
+    return any(key in market.arguments() for key in GROUPS.get(name, (name,)))
 
 
 def _chance(run: Simulation, value: float, wealth: float) -> Term:

@@ -118,7 +118,7 @@ BAND = np.abs(np.subtract.outer(np.arange(1001), np.arange(1001))) <= 4
 
 def orders_of(venue, seed, path):
     """Times and marks of a path's market orders until the horizon, from the random numbers themselves."""
-    total, horizon = float(venue.reach.bid + venue.reach.ask), float(venue.problem.horizon)
+    total, horizon = float(venue.flow.reach.bid + venue.flow.reach.ask), float(venue.problem.horizon)
     with jax.enable_x64(True):
         counter = jnp.arange(int(4 * total * horizon + 40), dtype=jnp.uint32)
         wait, mark = words(stream(key_of(seed), 8), jnp.uint32(path), counter)
@@ -216,7 +216,7 @@ def test_it_does_what_a_plain_loop_over_the_same_orders_does(name):
     result = ts.simulate(problem, policy, paths, seed=6, market=market)
     venue = open_venue(problem, market, nearest(problem, [policy]))
     plain = [
-        play_plainly(problem, policy, market, *orders_of(venue, 6, path), venue.reach)[:4] for path in range(paths)
+        play_plainly(problem, policy, market, *orders_of(venue, 6, path), venue.flow.reach)[:4] for path in range(paths)
     ]
     found = zip(result.inventory, result.wealth, result.bid_fills, result.ask_fills, strict=True)
     np.testing.assert_allclose(np.array(list(found), float), np.array(plain, float), rtol=1e-9, atol=1e-9)
@@ -232,7 +232,7 @@ def test_the_place_in_the_queue_is_that_in_the_matching_core():
     result = ts.simulate(problem, policy, 3, seed=7, market=market)
     venue = open_venue(problem, market, nearest(problem, [policy]))
     step = jax.jit(mt.step, static_argnames="fills")
-    hits = [play_plainly(problem, policy, market, *orders_of(venue, 7, 0), venue.reach)[4]]
+    hits = [play_plainly(problem, policy, market, *orders_of(venue, 7, 0), venue.flow.reach)[4]]
     book, traded = mt.empty_level_books(1, ticks=32, origin=0), 0
     for _, side, _ in hits[0]:
         if side < 0:
@@ -410,9 +410,10 @@ def test_what_cannot_be_played_is_refused_by_name(changes, error, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_dealer_with_accounts_is_refused_by_name():
-    problem = ts.models.StockCashDealer(0.1, 0.4, 0.0, 0.1, BUSY, SLOW, 1.0, 5.0, ts.models.MeanVariance(1.0))
-    with pytest.raises(TypeError, match="PoissonMarket is for an InventoryDealer, got StockCashDealer"):
+def test_a_dealer_whose_cash_matters_is_refused_by_name():
+    settings = (0.1, 0.4, 0.0, 0.1, BUSY, SLOW, 1.0, 5.0, ts.models.MeanVariance(1.0))
+    problem = ts.models.StockCashDealer(*settings, short_fee=0.1)
+    with pytest.raises(ValueError, match="short_fee.* cash account"):
         ts.simulate(problem, Leaning(), 300, market=PoissonMarket())
 
 
