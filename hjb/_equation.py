@@ -12,7 +12,7 @@ upwind where it is not: the off-diagonals of the generator are never negative (a
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -60,9 +60,16 @@ class Evaluation(NamedTuple):
     bid: Side
     ask: Side
 
+    @property
+    def memory(self) -> tuple[()]:
+        """What the next evaluation starts from."""
+        return ()
+
 
 class Equation(eqx.Module):
     """The semi-discrete equation of a problem on a grid: what does not change with time, computed once."""
+
+    refresh: ClassVar[int] = 1  # corrections for which `prepare` serves
 
     problem: Problem
     grid: Grid
@@ -73,28 +80,63 @@ class Equation(eqx.Module):
     def __init__(self, problem: Problem, grid: Grid):
         self.problem, self.grid = problem, grid
         self.nodes = grid.nodes(problem.size)
-        self.permitted = (_permitted(problem, grid, +1), _permitted(problem, grid, -1))
-        self.stencil = _stencil(problem, grid)
+        self.permitted = (permitted(problem, grid, +1), permitted(problem, grid, -1))
+        self.stencil = upwind_stencil(problem, grid)
 
     def start(self) -> Rows:
         """`u` at the horizon."""
-        y = self.nodes
-        return jnp.stack([-self.problem.objective.terminal_cost(self.problem.lots(y)), 0 * y])
+        y, problem = self.nodes, self.problem
+        closing = problem.closing_cost(y)
+        return -jnp.stack([closing + problem.objective.terminal_cost(problem.lots(y)), closing])
 
     def at(self, tau: Any) -> Moment:
         """The equation with `tau` to go."""
         problem, y = self.problem, self.nodes
-        linear, quadratic = problem.without_fills(tau)
-        drift = problem.velocity(y)
-        curvature = -quadratic * problem.spread(y) ** 2
+        ends = jnp.stack([y[0], y[-1]])
+        linear, quadratic = problem.without_fills(tau, jnp.sign(ends))
+        drift = problem.velocity(ends)
+        curvature = -quadratic * problem.spread(ends) ** 2
         return Moment(
             equation=self,
             channels=problem.channels(tau),
             income=problem.income(tau, y),
             exposure=problem.exposure(tau, y),
-            end_flow=(drift * (linear - 2 * quadratic * y) + curvature, drift * linear),
+            end_flow=jnp.stack([drift * (linear - 2 * quadratic * ends) + curvature, drift * linear]),
             end_slope=linear,
         )
+
+    @property
+    def axes(self) -> tuple[Nodes]:
+        return (self.nodes,)
+
+    def memory(self) -> tuple[()]:
+        """What an evaluation starts from where none went before: here it needs nothing."""
+        return ()
+
+    def prepare(self, g: Any, moment: Moment, u: Rows, now: Evaluation) -> tuple[Any, Evaluation]:
+        """What `invert` needs."""
+        return g, now
+
+    def invert(self, factors: tuple[Any, Evaluation], gap: Rows) -> Rows:
+        """`[(1 - g J_fills)(1 - g J_transport)]^{-1} gap`; fills couple nodes a lot apart, so they split by residue."""
+        (g, now), per_lot, n = factors, self.grid.per_lot, self.grid.count
+        pad = -n % per_lot
+
+        def by_residue(row: Any, fill: float) -> Any:
+            padded = jnp.concatenate([row, jnp.full((*row.shape[:-1], pad), fill)], axis=-1)
+            return jnp.swapaxes(padded.reshape(*row.shape[:-1], -1, per_lot), -1, -2)
+
+        bid, ask = g * now.bid.rate, g * now.ask.rate
+        x = tridiagonal_solve(
+            by_residue(-ask, 0.0), by_residue(1 + bid + ask, 1.0), by_residue(-bid, 0.0), by_residue(gap, 0.0)
+        )
+        x = jnp.swapaxes(x, -1, -2).reshape(*gap.shape[:-1], -1)[..., :n]
+        a, b, c, d = mixing(g * (now.bid.coupling + now.ask.coupling), bid + ask)
+        x = jnp.stack([a * x[0] + b * x[1], c * x[0] + d * x[1]])
+        if not self.problem.moves:
+            return x
+        down, up = self.stencil
+        return tridiagonal_solve(-g * down, 1 + g * (down + up), -g * up, x)
 
     def __call__(self, tau: Any, u: Rows) -> Evaluation:
         return self.at(tau)(u)
@@ -107,10 +149,10 @@ class Moment(eqx.Module):
     channels: tuple[Channel, Channel]
     income: Nodes
     exposure: Nodes
-    end_flow: tuple[Nodes, Nodes]  # transport of theta and h without fills
-    end_slope: Any
+    end_flow: Float[Array, "2 2"]  # transport of theta and h without fills, at the first and the last node
+    end_slope: Float[Array, " 2"]
 
-    def __call__(self, u: Rows) -> Evaluation:
+    def __call__(self, u: Rows, memory: tuple[()] = ()) -> Evaluation:
         problem, y = self.equation.problem, self.equation.nodes
         transport, slope = self.transport(u)
         cost = problem.objective.running_cost(self.exposure, problem.spread(y) * slope, problem.lots(y))
@@ -128,14 +170,12 @@ class Moment(eqx.Module):
         if not problem.moves:
             return jnp.zeros_like(u), jnp.zeros_like(u[0])
         down, up = self.equation.stencil
-        ends = jnp.stack(self.end_flow)
         fall, rise = u[:, :-2] - u[:, 1:-1], u[:, 2:] - u[:, 1:-1]
         inner = down[None, 1:-1] * fall + up[None, 1:-1] * rise
         slope = (rise[1] - fall[1]) / (2 * problem.size / grid.per_lot)
-        end_slope = jnp.reshape(self.end_slope, 1)
         return (
-            jnp.concatenate([ends[:, :1], inner, ends[:, -1:]], axis=1),
-            jnp.concatenate([end_slope, slope, end_slope]),
+            jnp.concatenate([self.end_flow[:, :1], inner, self.end_flow[:, 1:]], axis=1),
+            jnp.concatenate([self.end_slope[:1], slope, self.end_slope[1:]]),
         )
 
     def side(self, u: Rows, which: int) -> Side:
@@ -162,7 +202,7 @@ class Moment(eqx.Module):
         return Side(distance, rate, flow, jnp.stack([by_value, by_mean], axis=1))
 
 
-def _permitted(problem: Problem, grid: Grid, side: int) -> Nodes:
+def permitted(problem: Problem, grid: Grid, side: int) -> Nodes:
     """The share of each node's cell in which a fill on `side` keeps the limit, from 0 to 1.
 
     A limit that forbids fills puts a jump into the coefficients; averaging it over the cell keeps the scheme
@@ -171,11 +211,11 @@ def _permitted(problem: Problem, grid: Grid, side: int) -> Nodes:
     y = grid.nodes(problem.size)
     at_rest = (problem.velocity(y) == 0) & (problem.spread(y) == 0)
     spacing = problem.size / grid.per_lot
-    share = jnp.clip((problem.limit - problem.size - side * y) / spacing + 0.5, 0.0, 1.0)
+    share = jnp.clip((problem.bound(side) - problem.size - side * y) / spacing + 0.5, 0.0, 1.0)
     return jnp.where(at_rest, jnp.where(problem.may_fill(side, y), 1.0, 0.0), share)
 
 
-def _stencil(problem: Problem, grid: Grid) -> tuple[Nodes, Nodes]:
+def upwind_stencil(problem: Problem, grid: Grid) -> tuple[Nodes, Nodes]:
     """Rates `(down, up)`, not negative, at which transport leads to the neighbouring nodes; zero at the ends."""
     y = grid.nodes(problem.size)
     dy = problem.size / grid.per_lot
@@ -228,3 +268,16 @@ def tridiagonal_solve(down: Array, diagonal: Array, up: Array, rhs: Array) -> Ar
     """Solve rows `down x[i-1] + diagonal x[i] + up x[i+1] = rhs[i]` along the last axis, for rhs (k, ..., n)."""
     solution = lax.linalg.tridiagonal_solve(down, diagonal, up, jnp.moveaxis(rhs, 0, -1))
     return jnp.moveaxis(solution, -1, 0)
+
+
+def mixing(coupling: Any, rate: Any) -> tuple[Any, Any, Any, Any]:
+    """Undo, node by node, what the fills of a node couple between `theta` and `h` beyond their common rate.
+
+    Under the equilibrium objective the two equations feed each other; far out, where the dealer pays to reduce, that
+    feedback is stronger than the diagonal, and an iteration that ignores it diverges. Returns the rows of the inverse.
+    """
+    own = 1 / (1 + rate)
+    a, b = 1 + (coupling[0, 0] - rate) * own, coupling[0, 1] * own
+    c, d = coupling[1, 0] * own, 1 + (coupling[1, 1] - rate) * own
+    own = 1 / (a * d - b * c)
+    return own * d, -own * b, -own * c, own * a

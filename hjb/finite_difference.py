@@ -12,20 +12,15 @@ Three grids, each with half the nodes and steps of the next, give Richardson's e
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import equinox as eqx
-import jax.numpy as jnp
-from jax import lax
 
 from ..models._precision import is_traced
 from ..models.problem import Problem
 from ._derivatives import differentiable
-from ._equation import Equation, Evaluation, Grid, grid_for, tridiagonal_solve
-from ._tables import Tables, clock, refine, tabulate
+from ._equation import Equation, Grid, grid_for
+from ._march import march
+from ._tables import Tables, refine, tabulate
 from .solution import Solution
-
-RANNACHER_STEPS = 2
 
 
 class FiniteDifference(eqx.Module):
@@ -81,102 +76,12 @@ class FiniteDifference(eqx.Module):
         return Solution(problems[0], self, tables, power=2)
 
 
-class _Step(NamedTuple):
-    u: Any
-    rate: Any  # du/dtau
-    trend: Any  # its change per unit of time over the last step
-    residual: Any
-    iterations: Any
-
-
 @eqx.filter_jit
 def _solve(problem: Problem, method: FiniteDifference, grid: Grid, traced: bool) -> Tables:
     levels = []
     for factor in (1, 2, 4) if method.extrapolate else (1,):
         coarse = grid.coarser(factor) if problem.moves else grid
-        levels.append(_march(Equation(problem, coarse), method.steps // factor, method, traced))
+        equation = Equation(problem, coarse)
+        path = march(equation, method.steps // factor, 1, method, traced)
+        levels.append(tabulate(equation, path.u, path.residual, path.iterations))
     return refine(problem, grid, levels)
-
-
-def _march(equation: Equation, steps: int, method: FiniteDifference, traced: bool) -> Tables:
-    """Step from the horizon to now; every quantity is kept at every whole step."""
-    early = 2 * RANNACHER_STEPS
-    whole_steps = equation.problem.horizon * clock(steps)
-    half_steps = 0.5 * (whole_steps[:RANNACHER_STEPS] + whole_steps[1 : RANNACHER_STEPS + 1])
-    begun = jnp.stack([half_steps, whole_steps[1 : RANNACHER_STEPS + 1]], axis=1).ravel()
-    ends = jnp.concatenate([begun, whole_steps[RANNACHER_STEPS + 1 :]])
-    lengths = jnp.diff(ends, prepend=0.0)
-    implicit = jnp.where(jnp.arange(ends.size) < early, 1.0, 0.5)
-    start = equation.start()
-    first = _Step(start, equation(jnp.zeros(()), start).rate, 0 * start, jnp.zeros(()), jnp.zeros((), int))
-
-    def step(carry: _Step, x: Any) -> tuple[_Step, _Step]:
-        tau, dt, implicit = x
-        new = _advance(equation, carry, tau, dt, implicit, method, traced)
-        return new, new
-
-    _, path = lax.scan(step, first, (ends, lengths, implicit))
-    whole = jnp.concatenate([jnp.arange(1, early, 2), jnp.arange(early, steps + RANNACHER_STEPS)])
-    u = jnp.concatenate([start[None], path.u[whole]])
-    return tabulate(equation, u, jnp.max(path.residual), jnp.sum(path.iterations))
-
-
-def _advance(
-    equation: Equation, old: _Step, tau: Any, dt: Any, implicit: Any, method: FiniteDifference, traced: bool
-) -> _Step:
-    """One step to `tau`: `u - g F(u) = u_old + (dt - g) F_old` with `g = implicit dt`."""
-    g = implicit * dt
-    known = old.u + (dt - g) * old.rate
-    moment = equation.at(tau)
-
-    def correct(state: Any) -> Any:
-        u, _, n = state
-        now = moment(u)
-        gap = known + g * now.rate - u
-        scale = jnp.maximum(jnp.max(jnp.abs(u)), jnp.finfo(u.dtype).tiny)
-        residual = jnp.max(jnp.abs(gap)) / scale  # before the correction, so an upper bound
-        return u + _approximate_inverse(equation, g, now, gap), residual, n + 1
-
-    guess = old.u + dt * (old.rate + 0.5 * dt * old.trend)
-    state = (guess, jnp.full((), jnp.inf), jnp.zeros((), int))
-    if traced:  # a fixed number of corrections can be differentiated both ways
-        state, _ = lax.scan(lambda s, _: (correct(s), None), state, length=min(12, method.max_iterations))
-    else:
-        state = lax.while_loop(lambda s: (s[1] > method.tolerance) & (s[2] < method.max_iterations), correct, state)
-    u, residual, n = state
-    rate = (u - known) / g
-    return _Step(u, rate, (rate - old.rate) / dt, residual, n)
-
-
-def _approximate_inverse(equation: Equation, g: Any, now: Evaluation, gap: Any) -> Any:
-    """`[(1 - g J_fills)(1 - g J_transport)]^{-1} gap`; fills couple nodes a lot apart, so they split by residue."""
-    per_lot, n = equation.grid.per_lot, equation.grid.count
-    pad = -n % per_lot
-
-    def by_residue(row: Any, fill: float) -> Any:
-        padded = jnp.concatenate([row, jnp.full((*row.shape[:-1], pad), fill)], axis=-1)
-        return jnp.swapaxes(padded.reshape(*row.shape[:-1], -1, per_lot), -1, -2)
-
-    bid, ask = g * now.bid.rate, g * now.ask.rate
-    x = tridiagonal_solve(
-        by_residue(-ask, 0.0), by_residue(1 + bid + ask, 1.0), by_residue(-bid, 0.0), by_residue(gap, 0.0)
-    )
-    x = jnp.swapaxes(x, -1, -2).reshape(*gap.shape[:-1], -1)[..., :n]
-    x = _decouple(g * (now.bid.coupling + now.ask.coupling), bid + ask, x)
-    if not equation.problem.moves:
-        return x
-    down, up = equation.stencil
-    return tridiagonal_solve(-g * down, 1 + g * (down + up), -g * up, x)
-
-
-def _decouple(coupling: Any, rate: Any, x: Any) -> Any:
-    """Undo, node by node, what the fills of a node couple between `theta` and `h` beyond their common rate.
-
-    Under the equilibrium objective the two equations feed each other; far out, where the dealer pays to reduce, that
-    feedback is stronger than the diagonal, and an iteration that ignores it diverges.
-    """
-    own = 1 / (1 + rate)
-    a, b = 1 + (coupling[0, 0] - rate) * own, coupling[0, 1] * own
-    c, d = coupling[1, 0] * own, 1 + (coupling[1, 1] - rate) * own
-    own = 1 / (a * d - b * c)
-    return jnp.stack([own * (d * x[0] - b * x[1]), own * (a * x[1] - c * x[0])])

@@ -91,7 +91,7 @@ class Dealer(Stated):
         further state variables in the order of `names`, for a problem whose limits concern them.
         """
         slack = 1e-9 * self.size  # a fill that lands on the limit is allowed, whatever the rounding
-        return side * y + self.size <= self.limit + slack
+        return side * y + self.size <= self.bound(side) + slack
 
 
 class Problem(Dealer):
@@ -121,18 +121,35 @@ class Problem(Dealer):
     def channels(self, tau: Any) -> tuple[Channel, Channel]:
         """The bid and the ask with `tau` to go."""
 
-    def without_fills(self, tau: Any) -> tuple[Any, Any]:
+    def without_fills(self, tau: Any, sign: Any = 1.0) -> tuple[Any, Any]:
         """Slope `s` and curvature `c` of the exact solution without fills, `h = s y`, `theta = s y - c y^2`.
 
-        Only a problem that moves between fills needs it: it closes the equation at the ends of a grid.
+        They may differ by the `sign` of `y`. Only a problem that moves between fills needs it: it closes the equation
+        at the ends of a grid.
         """
-        return jnp.zeros_like(tau), jnp.zeros_like(tau)
+        return jnp.zeros_like(tau * sign), jnp.zeros_like(tau * sign)
+
+    def closing_cost(self, y: Any) -> Any:
+        """Money that giving up the inventory costs at the horizon; it is paid, so it lowers wealth itself."""
+        return jnp.zeros_like(y)
+
+    def bound(self, side: int) -> Any:
+        """How far the inventory may go up (`side` +1) or, as a positive number, down (-1) by fills."""
+        return self.limit
 
     # What a simulation needs: exact motion between fills, and the money that a fill moves.
 
     @abstractmethod
     def evolve(self, tau: Any, y: Any, dt: Any, normal: Any) -> tuple[Any, Any]:
         """`y` after `dt` without fills, given a standard normal draw, and money booked meanwhile (at the horizon)."""
+
+    def funding(self, tau: Any, before: Any, after: Any, money: Any, dt: Any) -> Any:
+        """Money booked within `dt` because of the money held and the inventory on its way from `before` to `after`.
+
+        `tau` is the time to go at the start and `money` is booked at the horizon, at the lending rate. Zero but for a
+        problem with a dearer borrowing rate or a fee.
+        """
+        return jnp.zeros_like(money)
 
     @abstractmethod
     def payment(self, tau: Any, side: int, distance: Any) -> Any:

@@ -1,10 +1,13 @@
 """The dealer with a stock and a cash account, well posed (after Ho and Stoll 1981).
 
     dS = r_s S dt + sigma S dZ + v (dN_b - dN_a)
-    dC = r C dt - v (1 - b) dN_b + v (1 + a) dN_a        fills with intensities Lambda_b(b), Lambda_a(a)
+    dC = rho(C) C dt - f S^- dt - v (1 - b) dN_b + v (1 + a) dN_a    fills with intensities Lambda_b(b), Lambda_a(a)
+    W_T = S_T + C_T - l |S_T|
 
-The stock is booked at the reference price, so a fill earns `v b` or `v a` whatever the dealer holds. With one
-interest rate the cash account drops out: `V = E (S + C) + theta(t, S)`, `E = e^{r (T - t)}`.
+The stock is booked at the reference price, so a fill earns `v b` or `v a` whatever the dealer holds. `rho(C)` is the
+lending rate `r` above zero and the borrowing rate below, `f` a fee on short stock, `l` the cost of closing the book.
+With one interest rate and no credit line the cash account drops out: `V = E (S + C) + theta(t, S)`, `E = e^{r (T - t)}`;
+else `theta` depends on it.
 """
 
 from __future__ import annotations
@@ -36,8 +39,15 @@ class StockCashDealer(Problem):
     lot:                     `v`, money traded per fill.
     max_stock:               bound on `|S|` that no fill may cross, money; growth may carry `S` beyond, and the dealer
                              then quotes the reducing side only.
-    borrowing_rate, short_fee, credit_line, short_limit: make the cash account matter by itself; a problem that sets
-                             them needs the two-dimensional solver.
+    borrowing_rate:          per year on negative cash, not below `rate`; None for `rate`.
+    short_fee:               `f`, per year on the money sold short.
+    credit_line:             `L`, money: no bid where `C - v < -L`, whatever the payment `v (1 - b)`; None for no limit.
+    short_limit:             money: no ask where `S - v` would lie below minus it; None for `max_stock`.
+    liquidation_cost:        `l`, share of `|S_T|` lost in closing the book at the horizon.
+
+    A limit forbids fills. Where interest, a fee or growth alone carries an account beyond it, only the side that
+    leads back is quoted. A borrowing rate above `rate` or a credit line makes the cash account matter by itself
+    (`cash_matters`); such a problem is solved in stock and cash together.
 
     Raises `ValueError` for impossible values, and for `ExponentialUtility`: with a stock that follows a geometric
     Brownian motion it is minus infinity for any dealer who may be short.
@@ -60,6 +70,7 @@ class StockCashDealer(Problem):
     short_fee: Any = eqx.field(converter=parameter, default=0.0)
     credit_line: Any = eqx.field(converter=_optional, default=None)
     short_limit: Any = eqx.field(converter=_optional, default=None)
+    liquidation_cost: Any = eqx.field(converter=parameter, default=0.0)
 
     def __check_init__(self) -> None:
         name = "StockCashDealer"
@@ -70,7 +81,9 @@ class StockCashDealer(Problem):
         check(f"{name}: lot", self.lot, above=0, hint="it is the money traded per fill")
         check(f"{name}: max_stock", self.max_stock, above=0, hint="it bounds the stock account, in money")
         check(f"{name}: short_fee", self.short_fee, least=0, hint="it is per year on the short stock")
+        check(f"{name}: liquidation_cost", self.liquidation_cost, least=0, hint="it is a share of the stock left")
         check_limit(f"{name}: max_stock", self.max_stock, self.lot)
+        self._check_accounts(name)
         if isinstance(self.objective, ExponentialUtility):
             raise ValueError(
                 "StockCashDealer: ExponentialUtility is minus infinity for a dealer who may be short a stock that "
@@ -78,12 +91,29 @@ class StockCashDealer(Problem):
                 "or InventoryDealer, whose price is a Brownian motion"
             )
 
+    def _check_accounts(self, name: str) -> None:
+        if self.short_limit is not None:
+            check(f"{name}: short_limit", self.short_limit, least=0, hint="it bounds the stock sold short, in money")
+        if self.credit_line is not None:
+            check(f"{name}: credit_line", self.credit_line, least=0, hint="it bounds the money borrowed")
+        if self.borrowing_rate is None:
+            return
+        check(f"{name}: borrowing_rate", self.borrowing_rate, hint="it is per year on negative cash")
+        known = isinstance(self.borrowing_rate, np.ndarray) and isinstance(self.rate, np.ndarray)
+        if known and np.any(self.borrowing_rate < self.rate):
+            raise ValueError(
+                f"{name}: borrowing_rate must not lie below rate ({float(np.max(self.rate)):g}), got "
+                f"{float(np.min(self.borrowing_rate)):g}; borrowing and lending at once would earn without end"
+            )
+
     @property
     def cash_matters(self) -> bool:
-        """Whether a rate spread, a fee or a limit keeps the cash account from dropping out."""
+        """Whether a rate spread or a credit line keeps the cash account from dropping out.
+
+        A fee on short stock, a short limit and a liquidation cost concern the stock only.
+        """
         spread = self.borrowing_rate is not None and _may_differ(self.borrowing_rate, self.rate)
-        limited = self.credit_line is not None or self.short_limit is not None
-        return spread or limited or _may_differ(self.short_fee, 0.0)
+        return spread or self.credit_line is not None
 
     @property
     def size(self) -> Any:
@@ -92,6 +122,35 @@ class StockCashDealer(Problem):
     @property
     def limit(self) -> Any:
         return self.max_stock
+
+    def bound(self, side: int) -> Any:
+        if side > 0 or self.short_limit is None:
+            return self.max_stock
+        return jnp.minimum(self.max_stock, self.short_limit)
+
+    def may_fill(self, side: int, y: Any, *others: Any) -> Any:
+        """Whether a fill keeps the limits of the stock and, where the cash account is told, the credit line."""
+        may = super().may_fill(side, y)
+        if side < 0 or self.credit_line is None or not others:
+            return may
+        slack = 1e-9 * self.lot
+        return may & (others[0] - self.lot >= -self.credit_line - slack)
+
+    def interest(self, cash: Any) -> Any:
+        """`rho(C) C`, money per year."""
+        if self.borrowing_rate is None:
+            return self.rate * cash
+        return jnp.where(cash < 0, self.borrowing_rate, self.rate) * cash
+
+    def fee(self, y: Any) -> Any:
+        """`f S^-`, money per year."""
+        return self.short_fee * jnp.maximum(-y, 0.0)
+
+    def cash_slope(self, tau: Any, side: int) -> Any:
+        """Slope of `theta` and `h` in cash where it stays above (+1) or below (-1) zero for good: `e^{rho tau} - E`."""
+        if side > 0 or self.borrowing_rate is None:
+            return jnp.zeros_like(tau)
+        return self.accrual(tau) * jnp.expm1((self.borrowing_rate - self.rate) * tau)
 
     def accrual(self, tau: Any) -> Any:
         return jnp.exp(self.rate * tau)
@@ -103,7 +162,7 @@ class StockCashDealer(Problem):
         return self.volatility * y
 
     def income(self, tau: Any, y: Any) -> Any:
-        return (self.growth - self.rate) * y * self.accrual(tau)
+        return ((self.growth - self.rate) * y - self.fee(y)) * self.accrual(tau)
 
     def exposure(self, tau: Any, y: Any) -> Any:
         return self.volatility * y * self.accrual(tau)
@@ -121,21 +180,43 @@ class StockCashDealer(Problem):
         return self.accrual(tau) * (stock + cash)
 
     @in_float64
-    def without_fills(self, tau: Any) -> tuple[Any, Any]:
+    def without_fills(self, tau: Any, sign: Any = 1.0) -> tuple[Any, Any]:
         """Slope `s` and curvature `c` of the exact solution without fills: `h = s S`, `theta = s S - c S^2`.
 
-        `s = e^{r_s tau} - e^{r tau}`; every objective's running cost is quadratic in `S`, so `c` collects it under
+        `s = e^{r_s tau} - e^{r tau}`, less the cost of closing and the fee (which differ by the `sign` of `S`); every
+        objective's running cost is quadratic in `S`, so `c` collects it under
         `E[S_u^2] = S^2 e^{(2 r_s + sigma^2)(u - t)}`. MeanVariance: `c = (lambda/2) e^{2 r_s tau} expm1(sigma^2 tau)`.
         """
+        tau, sign = jnp.broadcast_arrays(jnp.asarray(tau, float), sign)
         nodes, weights = np.polynomial.legendre.leggauss(24)
-        s = 0.5 * tau * (jnp.asarray(nodes) + 1)  # time to go at which the cost falls due
-        cost = self.objective.running_cost(self.exposure(s, 1.0), self.volatility * self._slope(s), 1 / self.lot)
+        s = 0.5 * tau[..., None] * (jnp.asarray(nodes) + 1)  # time to go at which the cost falls due
+        slope = self.volatility * self._slope(s, sign[..., None])
+        cost = self.objective.running_cost(self.exposure(s, jnp.ones_like(s)), slope, 1 / self.lot)
         growth = 2 * self.growth + self.volatility**2
-        running = 0.5 * tau * jnp.sum(jnp.asarray(weights) * jnp.exp(growth * (tau - s)) * cost)
-        return self._slope(tau), running + jnp.exp(growth * tau) * self.objective.terminal_cost(1 / self.lot)
+        running = 0.5 * tau * jnp.sum(jnp.asarray(weights) * jnp.exp(growth * (tau[..., None] - s)) * cost, axis=-1)
+        return self._slope(tau, sign), running + jnp.exp(growth * tau) * self.objective.terminal_cost(1 / self.lot)
 
-    def _slope(self, tau: Any) -> Any:
-        return jnp.exp(self.rate * tau) * jnp.expm1((self.growth - self.rate) * tau)
+    def _slope(self, tau: Any, sign: Any) -> Any:
+        excess = (self.growth - self.rate) * tau
+        near = jnp.abs(excess) < 1e-8
+        growing = jnp.where(near, 1.0, jnp.expm1(jnp.where(near, 1.0, excess)) / jnp.where(near, 1.0, excess))
+        fee = jnp.where(sign < 0, self.short_fee * tau * growing, 0.0)
+        closing = self.liquidation_cost * sign * jnp.exp(excess)
+        return jnp.exp(self.rate * tau) * (jnp.expm1(excess) + fee - closing)
+
+    def closing_cost(self, y: Any) -> Any:
+        return self.liquidation_cost * jnp.abs(y)
+
+    def funding(self, tau: Any, before: Any, after: Any, money: Any, dt: Any) -> Any:
+        """What dearer borrowing and the fee take within `dt`, carried to the horizon at the lending rate.
+
+        Interest is exact while cash keeps its sign. The fee is taken on the mean of the two ends' short stock, which
+        is the one thing here that is discretised in time.
+        """
+        taken = -self.accrual(tau) * dt * 0.5 * (self.fee(before) + self.fee(after))
+        if self.borrowing_rate is None:
+            return taken
+        return taken + jnp.minimum(money, 0.0) * jnp.expm1((self.borrowing_rate - self.rate) * dt)
 
     def evolve(self, tau: Any, y: Any, dt: Any, normal: Any) -> tuple[Any, Any]:
         log_growth = (self.growth - 0.5 * self.volatility**2) * dt + self.volatility * jnp.sqrt(dt) * normal
@@ -145,7 +226,7 @@ class StockCashDealer(Problem):
         return self.accrual(tau) * self.lot * (distance - side)
 
     def settle(self, y: Any, money: Any) -> Any:
-        return y + money
+        return y + money - self.closing_cost(y)
 
     def state(self, tau: Any, y: Any, money: Any) -> State:
         return State(stock=y, cash=money / self.accrual(tau))

@@ -1,0 +1,118 @@
+"""From the horizon to now: implicit steps of second order, each solved to a relative tolerance.
+
+Crank-Nicolson after a Rannacher start (the first two steps are four implicit Euler half steps). Each step solves the
+nonlinear equation by policy iteration merged with defect correction: the policy is updated, the defect of the full
+equation is formed, and it is mapped back through the equation's approximate inverse (`invert`), until the defect is
+below the tolerance relative to the solution. An equation gives
+
+    start()                u at the horizon
+    memory()               what the first evaluation starts from, such as a policy
+    at(tau)(u, memory)     du/dtau as `.rate`, and `.memory` for the next evaluation
+    prepare(g, moment, u, now), refresh    factors, worked out anew in every `refresh`-th correction of a step
+    invert(factors, gap)   about (1 - g dF/du)^{-1} gap
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ._tables import clock
+
+RANNACHER_STEPS = 2
+_TRACED_ITERATIONS = 12
+
+
+class Path(NamedTuple):
+    """What a march leaves at `steps/every + 1` times, and over all of its steps."""
+
+    u: Any  # (times, 2, nodes, ...)
+    memory: Any
+    residual: Any  # the largest
+    iterations: Any  # of all steps together
+
+
+class _Step(NamedTuple):
+    u: Any
+    rate: Any  # du/dtau
+    trend: Any  # its change per unit of time over the last step
+    memory: Any
+    residual: Any
+    iterations: Any
+
+
+def march(equation: Any, steps: int, every: int, method: Any, traced: bool) -> Path:
+    """Step from the horizon to now and keep every `every`-th whole step, the horizon first.
+
+    `method` gives `tolerance` and `max_iterations`; `traced` asks for a fixed number of corrections, which can be
+    differentiated in either mode.
+    """
+    ends, lengths, implicit, number = _schedule(equation.problem.horizon, steps)
+    start, memory = equation.start(), equation.memory()
+    now = equation.at(jnp.zeros(()))(start, memory)
+    first = _Step(start, now.rate, 0 * start, now.memory, jnp.zeros(()), jnp.zeros((), int))
+    kept = jax.tree.map(lambda x: jnp.zeros((steps // every + 1, *x.shape)).at[0].set(x), (start, now.memory))
+
+    def step(carry: tuple[_Step, Any], x: Any) -> tuple[tuple[_Step, Any], tuple[Any, Any]]:
+        old, kept = carry
+        tau, dt, implicit, slot = x
+        new = _advance(equation, old, tau, dt, implicit, method, traced)
+        # what is not yet the time to keep is overwritten by the next step
+        kept = jax.tree.map(lambda whole, part: whole.at[slot].set(part), kept, (new.u, new.memory))
+        return (new, kept), (new.residual, new.iterations)
+
+    slots = -(-number // every)
+    (_, (u, memory)), (residual, iterations) = lax.scan(step, (first, kept), (ends, lengths, implicit, slots))
+    return Path(u, memory, jnp.max(residual), jnp.sum(iterations))
+
+
+def _schedule(horizon: Any, steps: int) -> tuple[Any, Any, Any, Any]:
+    """Of every step: the time to go at its end, its length, its implicit share, and the whole step it belongs to."""
+    whole = horizon * clock(steps)
+    number = np.concatenate(
+        [np.repeat(np.arange(1, RANNACHER_STEPS + 1), 2), np.arange(RANNACHER_STEPS + 1, steps + 1)]
+    )
+    half = np.arange(number.size) < 2 * RANNACHER_STEPS
+    first_half = half & (np.arange(number.size) % 2 == 0)
+    ends = jnp.where(first_half, 0.5 * (whole[number - 1] + whole[number]), whole[number])
+    return ends, jnp.diff(ends, prepend=0.0), jnp.where(half, 1.0, 0.5), number
+
+
+def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, method: Any, traced: bool) -> _Step:
+    """One step to `tau`: `u - g F(u) = u_old + (dt - g) F_old` with `g = implicit dt`."""
+    g = implicit * dt
+    known = old.u + (dt - g) * old.rate
+    moment = equation.at(tau)
+
+    def factors_at(u: Any, now: Any) -> Any:
+        return equation.prepare(g, moment, u, now)
+
+    def correct(state: Any) -> Any:
+        u, memory, factors, _, n = state
+        now = moment(u, memory)
+        if equation.refresh == 1:
+            factors = factors_at(u, now)
+        else:
+            factors = lax.cond(n % equation.refresh == 0, factors_at, lambda u, now: factors, u, now)
+        gap = known + g * now.rate - u
+        scale = jnp.maximum(jnp.max(jnp.abs(u)), jnp.finfo(u.dtype).tiny)
+        residual = jnp.max(jnp.abs(gap)) / scale  # before the correction, so an upper bound
+        return u + equation.invert(factors, gap), now.memory, () if equation.refresh == 1 else factors, residual, n + 1
+
+    guess = old.u + dt * (old.rate + 0.5 * dt * old.trend)
+    blank = () if equation.refresh == 1 else jax.eval_shape(lambda u: factors_at(u, moment(u, old.memory)), guess)
+    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
+    state = (guess, old.memory, blank, jnp.full((), jnp.inf), jnp.zeros((), int))
+    if traced:
+        state, _ = lax.scan(
+            lambda s, _: (correct(s), None), state, length=min(_TRACED_ITERATIONS, method.max_iterations)
+        )
+    else:
+        state = lax.while_loop(lambda s: (s[3] > method.tolerance) & (s[4] < method.max_iterations), correct, state)
+    u, memory, _, residual, n = state
+    rate = (u - known) / g
+    return _Step(u, rate, (rate - old.rate) / dt, memory, residual, n)

@@ -1,0 +1,338 @@
+"""The equation of a dealer whose cash account matters, on nodes in stock `S` and cash `C`.
+
+Unknowns are `u = (theta, h)`, shape (2, stocks, cash): value and expected wealth above `E (S + C)`, `E = e^{r tau}`.
+
+    du/dtau = r_s S u_S + 1/2 sigma^2 S^2 u_SS + (rho(C) C - f S^-) u_C
+              + E [(r_s - r) S + (rho(C) - r) C - f S^-] - (cost, 0)
+              + sum_sides Lambda(x) (U, v x E + Dh)(x),
+    D u(x) = u(S + v, C - v + v x) - u(S, C) on the bid,    u(S - v, C + v + v x) - u(S, C) on the ask,
+
+both rows at the distance `x` that maximises `Lambda U` (see `models.objectives`). A fill jumps a whole number of nodes
+in both accounts and then the small way `v x` that the quote decides, along which `u` is interpolated: by cubics or, in
+the monotone mode, linearly. Stock and cash have no common diffusion, so nothing else couples the two directions.
+
+Cubics do not reach across `C = 0`, where the interest has a kink and the solution another.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..models.channels import Channel
+from ..models.stock_cash import StockCashDealer
+from ._account_lines import Factors, along_cash, along_fills, along_stock, fills_factors, stock_factors
+from ._equation import Grid, mixing, permitted, upwind_stencil
+
+Rows = Float[Array, "2 stocks cash"]
+Field = Float[Array, "stocks cash"]
+
+_REACH = 2  # nodes beyond a fill's whole jump that the interpolation needs
+_STIFF = 0.1  # Courant number from which the transport of cash is inverted and not left to the iteration
+
+
+class AccountsGrid(eqx.Module):
+    """Nodes of both accounts, each with one at zero; the cash axis has `low` nodes below zero and `high` above."""
+
+    stock: Grid
+    per_lot: int = eqx.field(static=True)  # cash nodes
+    low: int = eqx.field(static=True)
+    high: int = eqx.field(static=True)
+
+    def cash(self, size: Any) -> Array:
+        return jnp.arange(-self.low, self.high + 1, dtype=float) * (size / self.per_lot)
+
+    def coarser(self, factor: int) -> AccountsGrid:
+        """The grid of every `factor`-th node of both accounts."""
+        return AccountsGrid(self.stock.coarser(factor), self.per_lot // factor, self.low // factor, self.high // factor)
+
+
+class Side(NamedTuple):
+    """What one channel does at every node: distances (nan: not quoted), fill rates, and what they earn."""
+
+    distance: Field
+    rate: Field
+    flow: Rows  # contribution to du/dtau
+
+
+class Evaluation(NamedTuple):
+    rate: Rows  # du/dtau
+    bid: Side
+    ask: Side
+
+    @property
+    def memory(self) -> tuple[Field, Field]:
+        """The distances, from which the next evaluation starts."""
+        return tuple(jnp.where(jnp.isfinite(side.distance), side.distance, 0.0) for side in (self.bid, self.ask))  # type: ignore[return-value]
+
+
+class TwoAccounts(eqx.Module):
+    """The semi-discrete equation on a grid: what does not change with time, computed once."""
+
+    refresh: ClassVar[int] = 5  # corrections for which `prepare` serves
+
+    problem: StockCashDealer
+    grid: AccountsGrid
+    monotone: bool = eqx.field(static=True)
+    stock: Float[Array, " stocks"]
+    cash: Float[Array, " cash"]
+    permitted: tuple[Field, Field]  # bid, ask
+    stencil: tuple[Array, Array]  # of the stock: down, up
+    velocity: Field  # of cash between fills
+
+    def __init__(self, problem: StockCashDealer, grid: AccountsGrid, monotone: bool):
+        self.problem, self.grid, self.monotone = problem, grid, monotone
+        self.stock, self.cash = grid.stock.nodes(problem.size), grid.cash(problem.size)
+        self.velocity = problem.interest(self.cash)[None] - problem.fee(self.stock)[:, None]
+        ones = jnp.ones_like(self.velocity)
+        bid, ask = (permitted(problem, grid.stock, side)[:, None] * ones for side in (+1, -1))
+        self.permitted = (bid * self._within_credit(), ask)
+        self.stencil = upwind_stencil(problem, grid.stock)
+
+    def _within_credit(self) -> Field:
+        """The share of each node's cell in which a bid keeps the credit line, as `permitted` has it for the stock."""
+        problem, cash = self.problem, jnp.broadcast_to(self.cash[None], self.velocity.shape)
+        if problem.credit_line is None:
+            return jnp.ones_like(cash)
+        share = jnp.clip((cash - problem.size + problem.credit_line) / self.spacing + 0.5, 0.0, 1.0)
+        exact = jnp.where(problem.may_fill(+1, jnp.zeros_like(cash), cash), 1.0, 0.0)
+        return jnp.where(self.velocity == 0, exact, share)
+
+    @property
+    def axes(self) -> tuple[Array, Array]:
+        return self.stock, self.cash
+
+    @property
+    def spacing(self) -> Any:
+        """Of the cash nodes."""
+        return self.problem.size / self.grid.per_lot
+
+    def start(self) -> Rows:
+        """`u` at the horizon."""
+        problem = self.problem
+        closing = problem.closing_cost(self.stock)
+        ends = -jnp.stack([closing + problem.objective.terminal_cost(problem.lots(self.stock)), closing])
+        return jnp.broadcast_to(ends[:, :, None], (2, *self.velocity.shape))
+
+    def memory(self) -> tuple[Field, Field]:
+        """What an evaluation starts from where none went before."""
+        return jnp.zeros_like(self.velocity), jnp.zeros_like(self.velocity)
+
+    def at(self, tau: Any) -> Moment:
+        """The equation with `tau` to go."""
+        problem, y = self.problem, self.stock
+        ends = jnp.stack([y[0], y[-1]])
+        linear, quadratic = problem.without_fills(tau, jnp.sign(ends))
+        drift = problem.velocity(ends)
+        curvature = -quadratic * problem.spread(ends) ** 2
+        beyond = problem.interest(self.cash) - problem.rate * self.cash
+        return Moment(
+            equation=self,
+            channels=problem.channels(tau),
+            income=problem.income(tau, y)[:, None] + (problem.accrual(tau) * beyond)[None],
+            exposure=problem.exposure(tau, y),
+            end_flow=jnp.stack([drift * (linear - 2 * quadratic * ends) + curvature, drift * linear]),
+            end_slope=linear,
+            cash_slopes=(problem.cash_slope(tau, -1), problem.cash_slope(tau, +1)),
+        )
+
+    def prepare(self, g: Any, moment: Moment, u: Rows, now: Evaluation) -> Factors:
+        """What `invert` needs, worked out once for several corrections."""
+        bid, ask = g * now.bid.rate, g * now.ask.rate
+        down, up = (g * rate for rate in self.stencil)
+        return Factors(
+            fills=fills_factors(bid, ask, self.grid.stock.per_lot, self.grid.per_lot),
+            mixing=mixing(g * (moment.coupling(u, 0, now.bid) + moment.coupling(u, 1, now.ask)), bid + ask),
+            stock=stock_factors(down, up),
+            courant=g * self.velocity / self.spacing,
+        )
+
+    def invert(self, factors: Factors, gap: Rows) -> Rows:
+        """`[(1 - g J_fills)(1 - g J_stock)(1 - g J_cash)]^{-1} gap`, but for the small way `v x` of a fill."""
+        x = along_fills(factors.fills, gap, self.grid.per_lot)
+        a, b, c, d = factors.mixing
+        x = along_stock(factors.stock, jnp.stack([a * x[0] + b * x[1], c * x[0] + d * x[1]]))
+        stiff = jnp.max(jnp.abs(factors.courant)) > _STIFF
+        return lax.cond(stiff, lambda x: along_cash(factors.courant, x), lambda x: x, x)
+
+
+class Moment(eqx.Module):
+    """The equation at one time to go: what does not change with the unknowns, computed once."""
+
+    equation: TwoAccounts
+    channels: tuple[Channel, Channel]
+    income: Field
+    exposure: Float[Array, " stocks"]
+    end_flow: Float[Array, "2 2"]  # transport of theta and h without fills, at the first and the last stock
+    end_slope: Float[Array, " 2"]
+    cash_slopes: tuple[Any, Any]  # of both rows, beyond the lowest and the highest cash
+
+    def __call__(self, u: Rows, memory: tuple[Field, Field]) -> Evaluation:
+        problem = self.equation.problem
+        transport, slope = self.transport(u)
+        lots = problem.lots(self.equation.stock)[:, None]
+        cost = problem.objective.running_cost(
+            self.exposure[:, None], problem.spread(self.equation.stock)[:, None] * slope, lots
+        )
+        bid, ask = (self.side(u, i, memory[i]) for i in (0, 1))
+        own = jnp.stack([self.income - cost, self.income])
+        return Evaluation(transport + own + bid.flow + ask.flow, bid, ask)
+
+    def transport(self, u: Rows) -> tuple[Rows, Field]:
+        """What growth, diffusion and interest move, and the slope `h_S`; the stock's ends are those of `_equation`."""
+        equation = self.equation
+        down, up = (rate[1:-1, None] for rate in equation.stencil)
+        fall, rise = u[:, :-2] - u[:, 1:-1], u[:, 2:] - u[:, 1:-1]
+        slope = (rise[1] - fall[1]) / (2 * equation.problem.size / equation.grid.stock.per_lot)
+        along = jnp.ones_like(equation.cash)
+        end_flow, end_slope = self.end_flow[..., None] * along, self.end_slope[:, None] * along
+        stock = jnp.concatenate([end_flow[:, :1], down * fall + up * rise, end_flow[:, 1:]], axis=1)
+        return (
+            stock + self._interest_moves(u),
+            jnp.concatenate([end_slope[:1], slope, end_slope[1:]]),
+        )
+
+    def _interest_moves(self, u: Rows) -> Rows:
+        """`(rho(C) C - f S^-) u_C`: centrally or, in the monotone mode, upwind."""
+        equation = self.equation
+        wide = self.widened(u, 1)
+        fall, rise = (u - wide[..., :-2]) / equation.spacing, (wide[..., 2:] - u) / equation.spacing
+        if equation.monotone:
+            return equation.velocity * jnp.where(equation.velocity > 0, rise, fall)
+        return equation.velocity * 0.5 * (fall + rise)
+
+    def widened(self, u: Rows, nodes: int) -> Rows:
+        """`u` continued by so many `nodes` on either side, along the slopes that it has where cash keeps its sign."""
+        away = self.equation.spacing * jnp.arange(1, nodes + 1)
+        below, above = self.cash_slopes
+        return jnp.concatenate([u[..., :1] - below * away[::-1], u, u[..., -1:] + above * away], axis=-1)
+
+    def side(self, u: Rows, which: int, guess: Field) -> Side:
+        """The optimal distance of one channel (0 bid, 1 ask) at every node, and what its fills contribute.
+
+        The first-order condition `U = R U'` is solved with the landing point held where `guess` puts it; one Newton
+        step then counts what the quote itself moves in cash.
+        """
+        objective, channel = self.equation.problem.objective, self.channels[which]
+        landing, m = self.landing(u, channel.side), channel.notional
+        changed, slope = landing(guess)
+        value, mean = changed - u
+        x = channel.demand.best_response(lambda ratio: objective.income_at(m * ratio, value, mean) / m + channel.cost)
+        quoting = jnp.isfinite(x)
+        x = jnp.where(quoting, x, 0.0)
+        ahead = slope * guess
+        condition = self._condition(which, slope)
+        gap, steepness = jax.jvp(lambda x: condition(x, value - ahead[0], mean - ahead[1]), (x,), (jnp.ones_like(x),))
+        most = 0.5 * jnp.abs(channel.demand._reciprocal_hazard(x))
+        sound = quoting & (steepness > 0)
+        x = x - jnp.where(sound, jnp.clip(gap / jnp.where(sound, steepness, 1.0), -most, most), 0.0)
+        value, mean = landing(x)[0] - u
+        z = channel.income(x)
+        rate = jnp.where(quoting, self.equation.permitted[which] * channel.demand._intensity(x), 0.0)
+        flow = rate * jnp.stack([objective.gain(z, value, mean), z + mean])
+        return Side(jnp.where(quoting, x, jnp.nan), rate, flow)
+
+    def _condition(self, which: int, slope: Rows) -> Any:
+        """`F(x, a, b) = U - R U'` where `Dtheta = a + slope x` and `Dh = b + slope x`."""
+        objective, channel = self.equation.problem.objective, self.channels[which]
+
+        def condition(x: Field, value: Field, mean: Field) -> Field:
+            def gain(x: Field) -> Field:
+                return objective.gain(channel.income(x), value + slope[0] * x, mean + slope[1] * x)
+
+            worth, by_distance = jax.jvp(gain, (x,), (jnp.ones_like(x),))
+            return worth - channel.demand._reciprocal_hazard(x) * by_distance
+
+        return condition
+
+    def coupling(self, u: Rows, which: int, side: Side) -> Float[Array, "2 2 stocks cash"]:
+        """Derivatives of the side's flow by `(Dtheta, Dh)`: the value's at its maximum, the mean's with the quote."""
+        objective, channel = self.equation.problem.objective, self.channels[which]
+        quoting = jnp.isfinite(side.distance)
+        x = jnp.where(quoting, side.distance, 0.0)
+        changed, slope = self.landing(u, channel.side)(x)
+        (value, mean), ahead = changed - u, slope * x
+        condition, one = self._condition(which, slope), jnp.ones_like(x)
+        a, b = value - ahead[0], mean - ahead[1]
+        steepness = jax.jvp(lambda x: condition(x, a, b), (x,), (one,))[1]
+        by_value = jax.jvp(lambda a: condition(x, a, b), (a,), (one,))[1]
+        by_mean = jax.jvp(lambda b: condition(x, a, b), (b,), (one,))[1]
+        z, hazard = channel.income(x), channel.demand._reciprocal_hazard(x)
+        worth_by_value = jax.jvp(lambda value: objective.gain(z, value, mean), (value,), (one,))[1]
+        worth_by_mean = jax.jvp(lambda mean: objective.gain(z, value, mean), (mean,), (one,))[1]
+        shift = channel.notional + slope[1] - (z + mean) / jnp.where(hazard > 0, hazard, 1.0)
+        shift = jnp.where(quoting & (steepness > 0), -shift / jnp.where(steepness > 0, steepness, 1.0), 0.0)
+        return side.rate * jnp.stack(
+            [jnp.stack([worth_by_value, worth_by_mean]), jnp.stack([by_value * shift, 1 + by_mean * shift])]
+        )
+
+    def landing(self, u: Rows, side: int) -> Any:
+        """`x -> (u, du/dx)` where a fill at distance `x` leads, each (2, stocks, cash)."""
+        equation, grid = self.equation, self.equation.grid
+        jump = grid.per_lot
+        wide = self.widened(u, jump + _REACH)
+        n = u.shape[-1]
+        rows = _neighbour(wide, side, grid.stock.per_lot)
+        first = _REACH + (0 if side > 0 else 2 * jump)
+        taps = [rows[..., first + k : first + k + n] for k in (-1, 0, 1, 2)]
+        scale = equation.problem.size / equation.spacing
+        if equation.monotone:
+            return lambda x: _linear(taps, x * scale, scale)
+        taps = _one_sided(taps, rows, first, grid, side)
+        coefficients = _cubic(taps)
+        return lambda x: _polynomial(coefficients, x * scale, scale)
+
+
+def _one_sided(taps: list[Rows], rows: Rows, first: int, grid: AccountsGrid, side: int) -> list[Rows]:
+    """Replace the taps that would reach across zero cash by the cubic through four nodes on the landing's own side."""
+    jump = grid.per_lot
+    number = jnp.arange(taps[0].shape[-1]) - grid.low - side * jump  # of the landing node, zero at no cash
+    zero = grid.low + jump + _REACH
+
+    def continued(step: int) -> Rows:
+        """One node beyond zero, the continuation of the nodes that lie in direction `step`."""
+        a, b, c, d = (rows[..., zero + step * k, None] for k in range(4))
+        return 4 * a - 6 * b + 4 * c - d
+
+    before, here, after, far = taps
+    return [
+        jnp.where(number == 0, continued(+1), before),
+        here,
+        after,
+        jnp.where(number == -1, continued(-1), far),
+    ]
+
+
+def _cubic(taps: list[Rows]) -> tuple[Rows, Rows, Rows, Rows]:
+    """Coefficients of the cubic through values at -1, 0, 1, 2."""
+    a, b, c, d = taps
+    return b, c - a / 3 - b / 2 - d / 6, 0.5 * (a + c) - b, (d - a) / 6 + 0.5 * (b - c)
+
+
+def _polynomial(coefficients: Any, f: Field, scale: Any) -> tuple[Rows, Rows]:
+    """Value and slope in `x` at `f` nodes from the second one, continued along the slope beyond the four nodes."""
+    c0, c1, c2, c3 = coefficients
+    inside = jnp.clip(f, -1.0, 2.0)
+    slope = c1 + inside * (2 * c2 + 3 * inside * c3)
+    return c0 + inside * (c1 + inside * (c2 + inside * c3)) + (f - inside) * slope, slope * scale
+
+
+def _linear(taps: list[Rows], f: Field, scale: Any) -> tuple[Rows, Rows]:
+    """Linear interpolation, constant beyond the four nodes; the slope is the central one, which does not jump."""
+    a, b, c, d = taps
+    f = jnp.clip(f, -1.0, 2.0)
+    left, middle, right = jnp.minimum(f, 0.0), jnp.clip(f, 0.0, 1.0), jnp.maximum(f - 1, 0.0)
+    value = b + left * (b - a) + middle * (c - b) + right * (d - c)
+    return value, jnp.broadcast_to(0.5 * (c - a) * scale, value.shape)
+
+
+def _neighbour(u: Array, side: int, step: int) -> Array:
+    """`u` one lot of stock above (+1) or below (-1); beyond the grid the end row, where no fill is permitted anyway."""
+    if side > 0:
+        return jnp.concatenate([u[:, step:], jnp.repeat(u[:, -1:], step, axis=1)], axis=1)
+    return jnp.concatenate([jnp.repeat(u[:, :1], step, axis=1), u[:, :-step]], axis=1)
