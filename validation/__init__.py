@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from .._lazy import make_lazy
 
 if TYPE_CHECKING:
-    from . import markets, matching, order_flow
+    from . import empirical, markets, matching, order_flow
     from .calibration import Calibration, Reach, Virtual, calibrate
     from .markets import (
         AuctionRules,
@@ -47,6 +47,7 @@ __all__ = [
     "ZeroIntelligence",
     "attribute",
     "calibrate",
+    "empirical",
     "fit_hawkes",
     "hybrid_study",
     "markets",
@@ -65,6 +66,7 @@ make_lazy(
     __name__,
     {
         "calibration": ("Calibration", "Reach", "Virtual", "calibrate"),
+        "empirical": (),
         "markets": (
             "AuctionRules",
             "DealerRules",

@@ -133,6 +133,11 @@ def report(run: Path) -> None:
     from .validation._sample_file import read_paths
 
     summary = read_summary(run)
+    if summary["command"] == "study":
+        from ._study import write_again
+
+        write_again(run)
+        return _print_place(run)
     case = replace(read_case(run), name=summary["name"])
     solution = Solution.load(run / SOLUTION) if (run / SOLUTION).exists() else None
     simulation = sample = None

@@ -19,6 +19,7 @@ CASE, SOLUTION, SIMULATION, SUMMARY, REPORT = FILES = (
     "summary.json",
     "report.html",
 )
+PANEL, CLEANED, REMOVALS = STUDIED = ("panel.nc", "cleaned.nc", "removals.csv")
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def _take_place(part: Path, out: Path) -> None:
         raise
     if had_one:
         for entry in old.iterdir():
-            if entry.name not in FILES:
+            if entry.name not in (*FILES, *STUDIED):
                 os.rename(entry, out / entry.name)
         shutil.rmtree(old, ignore_errors=True)
 

@@ -114,6 +114,36 @@ def calibrate(
 
 
 @app.command()
+def study(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Market messages, or a CSV of a panel; by default a synthetic panel."),
+    ] = None,
+    interval: Annotated[float | None, typer.Option(metavar="SECONDS", help="Of messages; 300 by default.")] = None,
+    session: Annotated[str | None, typer.Option(metavar="OPEN-CLOSE", help="Of messages, such as 10:00-15:30.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="CASE.toml", help="The dealer whose quotes a panel's are held against.")
+    ] = None,
+    stocks: Annotated[int | None, typer.Option(min=2, help="Of the synthetic panel.")] = None,
+    days: Annotated[int | None, typer.Option(min=2, help="Of the synthetic panel.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the synthetic panel.")] = None,
+    out: Out = None,
+) -> None:
+    """Clean observed quotes, explain their spread, and hold the model's quotes against them."""
+    from . import _study
+
+    given = {
+        "interval": interval,
+        "session": session,
+        "model": model,
+        "stocks": stocks,
+        "days": days,
+        "seed": seed,
+    }
+    _study.study(file, out, {key: value for key, value in given.items() if value is not None})
+
+
+@app.command()
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
     """Write a run's report.html anew from what is in its folder."""
     from . import _commands
