@@ -19,6 +19,7 @@ from twosided import cli
 from twosided._case import read_case
 from twosided._runs import FILES, new_run
 from twosided.validation._sample_file import read_paths
+from twosided.validation.markets._file import read_played
 from twosided.validation.statistics import critical_value
 from twosided.validation.synthetic import sample_path
 
@@ -229,11 +230,54 @@ def test_a_market_says_where_the_predicted_value_goes(run, tmp_path):
     assert market["predicted"]["criterion"] + lost == pytest.approx(market["obtained"]["criterion"], abs=1e-9)
     assert lost < 0
     (line,) = (line.split() for line in out if line.split()[:3] == ["+", "queue", "ahead"])
-    assert float(line[3]) == pytest.approx(market["terms"][-1]["value"], rel=1e-5)
+    assert float(line[3]) == pytest.approx(market["terms"][-1]["value"], abs=0.5 * 10.0 ** -len(line[3].split(".")[1]))
+    assert sum("of the value predicted survives (standard error" in line for line in out) == 1
+    paths = read_played(tmp_path / "run" / "simulation.nc")
+    assert list(paths.friction.values) == ["none", "refresh", "latency", "tick", "queue_ahead"]
+    assert float(paths.score[-1].mean()) == pytest.approx(market["obtained"]["criterion"], abs=1e-12)
+    assert (paths.wealth.units, paths.inventory.units, paths.bid_fills.dims) == ("money", "lots", ("friction", "path"))
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "In a market" in page
     assert run("report", tmp_path / "run")[0] == 0
     assert (tmp_path / "run" / "report.html").read_text(encoding="utf-8") == page
+
+
+def test_being_wrong_is_priced_error_by_error(run, tmp_path):
+    path = tmp_path / "lots.toml"
+    path.write_text(LOTS, encoding="utf-8")
+    asked = ("--wrong", "decay=3", "--wrong", "flow=2,risk_aversion=1", "--market", "refresh=0.5,queue_ahead=0")
+    code, out, err = run("regret", path, "--out", tmp_path / "run", "--paths", 400, *asked)
+    assert (code, err) == (0, [])
+    assert left_in(tmp_path / "run") == {"case.toml", "solution.nc", "summary.json", "report.html"}
+    found = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))["regret"]
+    steep, _ = found["regrets"]
+    assert [each["name"] for each in found["regrets"]] == ["decay x 3", "flow x 2, risk aversion x 1"]
+    assert steep["regret"] == pytest.approx(found["right"]["criterion"] - steep["criterion"], abs=1e-9)
+    assert steep["regret"] > 5.4 * steep["standard_error"] > 0
+    (line,) = (line for line in out if line.strip().startswith("decay x 3"))
+    assert f"{steep['regret'] / found['right']['criterion']:+.2%}" in line
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "What being wrong costs" in page
+    assert run("report", tmp_path / "run")[0] == 0
+    assert (tmp_path / "run" / "report.html").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("vol=2", "--wrong vol is not known; wrong takes factors of risk_aversion, volatility, decay, flow"),
+        ("decay=x", "--wrong decay must be a factor, got 'x'; write decay=2, say"),
+        ("decay=-1", "--wrong decay must be a positive factor, got -1"),
+    ],
+)
+def test_an_error_that_is_none_is_refused_before_any_work(run, tmp_path, monkeypatch, asked, message):
+    monkeypatch.setattr("twosided._commands._solve", lambda *_: pytest.fail("worked before looking at the errors"))
+    path = tmp_path / "lots.toml"
+    path.write_text(LOTS, encoding="utf-8")
+    code, _, err = run("regret", path, "--out", tmp_path / "run", "--wrong", asked)
+    assert (code, len(err)) == (2, 1)
+    assert message in err[0]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_market_is_left_out_or_taken_without_frictions_by_name(run, tmp_path):
@@ -253,11 +297,12 @@ def test_a_market_is_left_out_or_taken_without_frictions_by_name(run, tmp_path):
 @pytest.mark.parametrize(
     ("text", "asked", "message"),
     [
-        (LOTS, "PoisonMarket", "--market 'PoisonMarket' is not known; name one of PoissonMarket, none"),
+        (LOTS, "PoisonMarket", "--market 'PoisonMarket' is not known; name one of PoissonMarket, HawkesMarket, none"),
+        (LOTS, "HawkesMarket,decay=-1", "--market decay must be positive"),
         (LOTS, "tik=1", "--market tik is not known; PoissonMarket takes tick, "),
         (LOTS, "tick=fine", "--market tick must be a number, got 'fine'"),
         (LOTS, "tick=0", "--market queue_ahead needs a tick"),
-        (SMALL, "tick=1", "PoissonMarket is for an InventoryDealer, got StockCashDealer"),
+        (SMALL, "tick=1", "PoissonMarket: tick needs the opening price"),
     ],
 )
 def test_a_market_that_cannot_be_played_is_one_line_before_any_work(run, tmp_path, monkeypatch, text, asked, message):

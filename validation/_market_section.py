@@ -7,7 +7,7 @@ from typing import Any
 
 from ._display import Display, number
 from ._html import bullets, paragraph, table
-from .markets.attribution import rows_of
+from .markets.attribution import cells_of, survives
 
 _STATED = {
     "tick": "prices are multiples of {}",
@@ -15,6 +15,12 @@ _STATED = {
     "refresh": "quotes are posted every {} units of time",
     "latency": "they stand {} units of time after the dealer has looked",
     "adverse_selection": "the reference moves {} against each fill",
+    "informed": "a share of {} of the orders that accept the reference price know where it goes",
+    "informed_move": "the reference moves by {} in the direction of an informed order",
+    "informed_delay": "that move is spread over about {} units of time",
+    "self_excitation": "an order brings {} more on its own side, in the mean",
+    "cross_excitation": "an order brings {} more on the other side, in the mean",
+    "decay": "what an order excites is forgotten at a rate of {} per unit of time",
     "position_limit": "no fill may carry the inventory beyond {} lots",
     "price_limit": "no quote may be farther from the opening price than {} of it",
     "opening": "the reference price opens at {}",
@@ -30,12 +36,9 @@ def market_section(data: Mapping[str, Any], display: Display) -> tuple[str, str]
         "come as the model's own demand says; what stands between the policy's distances and its fills is this:"
     )
     body += bullets([f"{rule[:1].upper()}{rule[1:]}." for rule in rules or ["nothing: a market without frictions"]])
-    rows = [
-        (name, number(value, 6), number(error, 2), number(wealth, 6), number(wealth_error, 2))
-        for name, (value, error, wealth, wealth_error) in rows_of(data)
-    ]
     head = ("", f"criterion, {display.money}", "std. error", f"mean wealth, {display.money}", "std. error")
-    body += table(head, rows)
+    body += table(head, cells_of(data))
+    body += paragraph(f"{survives({**data, 'money': display.money})}.")
     meanings = [f"{term['name'].replace('_', ' ')}: {term['meaning']}." for term in data["terms"]]
     body += paragraph(
         "Frictions are switched on one after another, in this order; each line is what changes when its friction joins "

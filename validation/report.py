@@ -14,6 +14,7 @@ from . import _sections as sections
 from ._display import Display, display_for, number, typical_distance
 from ._html import page, paragraph, table, verdict
 from ._market_section import market_section
+from ._regret_section import regret_section
 from ._verdict import Comparison, compare, is_approximate
 
 
@@ -30,6 +31,7 @@ def write_report(
     assumptions: Sequence[str] = (),
     cross_check: Mapping[str, Any] | None = None,
     market: Mapping[str, Any] | None = None,
+    regret: Mapping[str, Any] | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a self-contained page about whatever is given, and return its path.
@@ -42,6 +44,7 @@ def write_report(
     assumptions:           sentences on what was set and not measured.
     cross_check:           a second route to the quotes: meaning, head, rows, finding.
     market:                where the value went in a market, as `Attribution.to_data` gives it.
+    regret:                what being wrong costs, as `Misspecification.to_data` gives it.
     facts:                 what else to note at the end, such as versions and timings.
 
     Raises `ValueError` where there is nothing to report on.
@@ -61,6 +64,8 @@ def write_report(
         parts.append(sections.simulation_section(simulation, comparison, sample, solution, display))
     if market is not None:
         parts.append(market_section(market, display))
+    if regret is not None:
+        parts.append(regret_section(regret, display))
     if solution is not None:
         parts.append(sections.evidence_section(solution, display, reach, cross_check))
     text = page(

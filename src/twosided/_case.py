@@ -189,22 +189,27 @@ def check_market(data: Mapping[str, Any], prefix: str = "market.") -> Any:
 def market_asked_for(text: str, stated: Any) -> Any:
     """The market that `--market` names, given the one that the file states, or None where it says none.
 
-    A name keeps the file's settings, `key=value,key=value` go before them, and `none` leaves the market out.
+    A name keeps those of the file's settings that its market knows, `key=value,key=value` go before them and may
+    follow a name; `none` leaves the market out.
     """
-    from .validation.markets.kinds import MARKETS
+    from .validation.markets.kinds import MARKETS, settings_of
 
     if text == "none":
         return None
     data: dict[str, Any] = {"type": next(iter(MARKETS))} if stated is None else stated.to_data()
-    if "=" not in text:
-        if text not in MARKETS:
-            known = (*MARKETS, "none")
-            raise ValueError(
-                f"--market {text!r} is not known; name one of {', '.join(known)}, or give settings such as tick=0.01"
-                + suggestion(text, known)
-            )
-        return check_market(data if data["type"] == text else {"type": text}, "--market ")
-    for part in text.split(","):
+    name, *rest = text.split(",")
+    if "=" in name:
+        rest = [name, *rest]
+    elif name not in MARKETS:
+        known = (*MARKETS, "none")
+        raise ValueError(
+            f"--market {name!r} is not known; name one of {', '.join(known)}, or give settings such as tick=0.01"
+            + suggestion(name, known)
+        )
+    else:
+        known = settings_of(name)
+        data = {"type": name, **{key: value for key, value in data.items() if key in known}}
+    for part in rest:
         key, _, value = (piece.strip() for piece in part.partition("="))
         try:
             data[key] = float(value)

@@ -54,9 +54,8 @@ def simulate(path: Path, out: Path | None, given: Mapping[str, Any], market: str
         with _naming(path):
             solution = _solve(case.problem, case.method, summary)
             simulation, sample = _simulate(case, solution, summary)
-            if case.market is not None:
-                summary["market"] = _play(case, solution, summary)
-        _write(folder, case, summary, solution, simulation, sample)
+            played = None if case.market is None else _play(case, solution, summary)
+        _write(folder, case, summary, solution, simulation, sample, played)
     print_case(case)
     print_solution(solution, case)
     print_simulation(simulation, solution, case)
@@ -227,8 +226,8 @@ def _simulate(case: Case, solution: Any, summary: dict[str, Any]) -> tuple[Any, 
     return simulation, sample
 
 
-def _play(case: Case, solution: Any, summary: dict[str, Any]) -> dict[str, Any]:
-    """Where the predicted value goes in the case's market, ready for JSON."""
+def _play(case: Case, solution: Any, summary: dict[str, Any]) -> Any:
+    """Where the predicted value goes in the case's market."""
     from .validation._verdict import is_approximate
     from .validation.markets import attribute
 
@@ -245,7 +244,8 @@ def _play(case: Case, solution: Any, summary: dict[str, Any]) -> dict[str, Any]:
         predicted=None if is_approximate(solution) else solution,
     )
     summary["seconds"]["play"] = time.perf_counter() - started
-    return found.to_data() | {"money": case.units.get("money", "money")}
+    summary["market"] = found.to_data() | {"money": case.units.get("money", "money")}
+    return found
 
 
 def _cross_check(solution: Any, twin: Any, summary: dict[str, Any]) -> dict[str, Any]:
@@ -283,10 +283,17 @@ def _cross_check(solution: Any, twin: Any, summary: dict[str, Any]) -> dict[str,
 
 
 def _write(
-    folder: Path, case: Case, summary: dict[str, Any], solution: Any = None, simulation: Any = None, sample: Any = None
+    folder: Path,
+    case: Case,
+    summary: dict[str, Any],
+    solution: Any = None,
+    simulation: Any = None,
+    sample: Any = None,
+    played: Any = None,
 ) -> None:
     """All files of a run."""
     from .validation._sample_file import append_paths
+    from .validation.markets._file import append_played
 
     method = case.method if solution is None else solution.method
     (folder / CASE).write_text(replace(case, method=method).to_toml(_HEADER), encoding="utf-8")
@@ -296,6 +303,8 @@ def _write(
     if simulation is not None:
         simulation.save(folder / SIMULATION)
         append_paths(folder / SIMULATION, sample, simulation.problem)
+        if played is not None:
+            append_played(folder / SIMULATION, played)
         summary["simulation"] = _simulation_data(simulation, solution)
     write_summary(folder, summary)
     with working_on("Writing the report"):
@@ -365,6 +374,7 @@ def _write_report(
         assumptions=summary.get("assumptions", ()),
         cross_check=summary.get("cross_check"),
         market=summary.get("market"),
+        regret=summary.get("regret"),
         facts=_facts(summary),
     )
 
@@ -373,7 +383,7 @@ def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
     """What the report notes at its end."""
     versions = ", ".join(f"{name} {number}" for name, number in summary["versions"].items())
     seconds = ", ".join(f"{what} {took:.1f} s" for what, took in summary["seconds"].items())
-    again = "simulate" if summary["command"] in ("demo", "simulate") else "solve"
+    again = {"demo": "simulate", "calibrate": "solve"}.get(summary["command"], summary["command"])
     return {
         "made by": f"twosided {summary['twosided']}, command {summary['command']}, on {summary['date']}",
         "versions": versions,

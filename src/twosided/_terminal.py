@@ -97,8 +97,19 @@ def print_attribution(market: Any) -> None:
     """Where the predicted value went in a market, friction by friction."""
     from .validation.markets.attribution import table_of
 
-    head, *lines = table_of(market).splitlines()
-    print(f"\nplayed: {head}")
+    _print_table("played", table_of(market))
+
+
+def print_regret(regret: Any) -> None:
+    """What being wrong costs, error by error."""
+    from .validation.markets.misspecified import table_of
+
+    _print_table("played", table_of(regret))
+
+
+def _print_table(what: str, text: str) -> None:
+    head, *lines = text.splitlines()
+    print(f"\n{what}: {head}")
     for line in lines:
         print(f"  {line}")
 

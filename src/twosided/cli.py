@@ -86,7 +86,7 @@ def simulate(
     steps: Annotated[int | None, typer.Option(min=1, help="Time steps of the linear rule.")] = None,
     market: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A market to play in as well, such as PoissonMarket or tick=1,refresh=2."),
+        typer.Option(metavar="NAME", help="A market to play in as well, such as HawkesMarket or tick=1,refresh=2."),
     ] = None,
 ) -> None:
     """Solve the problem that a case file states, and check the answer by simulation; options go before the file's."""
@@ -94,6 +94,29 @@ def simulate(
 
     given = {"paths": paths, "seed": seed, "fills": fills, "steps": steps}
     _commands.simulate(case, out, {key: value for key, value in given.items() if value is not None}, market)
+
+
+@app.command()
+def regret(
+    case: CaseFile,
+    wrong: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ERRORS", help="Factors of the truth, such as volatility=2 or decay=0.5,flow=2; repeatable."
+        ),
+    ] = None,
+    out: Out = None,
+    paths: Paths = None,
+    seed: Seed = None,
+    market: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The market to play in, as for simulate; by default the file's.")
+    ] = None,
+) -> None:
+    """Say what it costs to compute quotes with a wrong risk aversion, volatility, decay or flow."""
+    from . import _regret
+
+    given = {"paths": paths, "seed": seed}
+    _regret.regret(case, out, {key: value for key, value in given.items() if value is not None}, wrong or (), market)
 
 
 @app.command()

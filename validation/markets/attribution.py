@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...hjb.solution import Solution
 from .._outcome import Simulation
+from ._table import aligned
 from .poisson import GROUPS, PoissonMarket
 
 ORDER = ("clustering", "refresh", "latency", "tick", "queue_ahead", "adverse_selection", "informed", "limits")
@@ -29,6 +31,9 @@ _MEANINGS = {
 }
 
 
+_LEVELS = ("predicted", "without frictions", "obtained")
+
+
 class Term(NamedTuple):
     """A part of the difference, in money: of the criterion, and of mean wealth, each with its standard error."""
 
@@ -45,17 +50,30 @@ class Attribution:
     """Value predicted, value obtained, and the terms in between, which add up to the difference.
 
     predicted, wealth_predicted: by the solver; nan where nothing was predicted, and then there is no term of chance.
-    frictionless: the run in the market without frictions; it comes before the first friction's term.
-    obtained:     the run in the market as it is.
     terms:        one for chance, then one for each friction the market has, in the order they were switched on.
+    runs:         in the market without frictions, then with the first one, with two, and so on to the market as it is.
     """
 
     market: PoissonMarket
     predicted: float
     wealth_predicted: float
-    frictionless: Simulation
-    obtained: Simulation
     terms: tuple[Term, ...]
+    runs: tuple[Simulation, ...]
+
+    @property
+    def frictionless(self) -> Simulation:
+        """The run without frictions; it comes before the first friction's term."""
+        return self.runs[0]
+
+    @property
+    def obtained(self) -> Simulation:
+        """The run in the market as it is."""
+        return self.runs[-1]
+
+    @property
+    def frictions(self) -> tuple[str, ...]:
+        """Those that the market has, in the order they were switched on."""
+        return tuple(term.name for term in self.terms if term.name in ORDER)
 
     @property
     def difference(self) -> float:
@@ -69,7 +87,7 @@ class Attribution:
             "paths": self.obtained.paths,
             "seed": self.obtained.seed,
             "money": self.obtained.problem.units["money"],
-            "order": [name for name in ORDER if name in {term.name for term in self.terms}],
+            "order": list(self.frictions),
             "predicted": {"criterion": self.predicted, "wealth": self.wealth_predicted},
             "frictionless": _measured(self.frictionless),
             "terms": [term._asdict() for term in self.terms],
@@ -114,7 +132,7 @@ def attribute(
         value, wealth = float(predicted.value(0.0, **start)), float(predicted.expected_wealth(0.0, **start))
     if math.isfinite(value):
         terms.insert(0, _chance(runs[0], value, wealth))
-    return Attribution(market, value, wealth, runs[0], runs[-1], tuple(terms))
+    return Attribution(market, value, wealth, tuple(terms), tuple(runs))
 
 
 def _is_on(market: PoissonMarket, name: str) -> bool:
@@ -171,18 +189,36 @@ def _row(name: str, record: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[s
     return name, [math.nan if number is None else float(number) for number in found]
 
 
+def cells_of(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """`rows_of` as texts, the points of each column aligned."""
+    names, numbers = zip(*rows_of(data), strict=True)
+    signed = [name not in _LEVELS for name in names]
+    values, errors, means, mean_errors = zip(*numbers, strict=True)
+    criterion, wealth = aligned(values, errors, signed), aligned(means, mean_errors, signed)
+    return [(name, *one, *other) for name, one, other in zip(names, criterion, wealth, strict=True)]
+
+
+def survives(data: Mapping[str, Any]) -> str:
+    """What is left of the value predicted (or of that without frictions), with its standard error."""
+    rows = dict(rows_of(data))
+    name = next(iter(rows))
+    before, (after, error) = rows[name][0], rows["obtained"][:2]
+    if not before > 0:
+        return f"{after - before:+.4g} {data['money']} against the value {name}"
+    return f"{after / before:.1%} of the value {name} survives (standard error {error / before:.1%})"
+
+
 def table_of(data: Mapping[str, Any]) -> str:
     """`Attribution.table` from what `to_data` gave."""
     stated = ", ".join(f"{name}={value:g}" for name, value in data["market"].items() if name != "type")
-    lines = [
-        f"{data['paths']:,} paths in {data['market']['type']}({stated}), seed {data['seed']}; {data['money']}",
-        f"{'':<20}{'criterion':>13}{'std. error':>12}{'mean wealth':>14}{'std. error':>12}",
-    ]
-    for name, (value, error, wealth, wealth_error) in rows_of(data):
-        cells = (_cell(value, 13), _cell(error, 12, 2), _cell(wealth, 14), _cell(wealth_error, 12, 2))
-        lines.append(f"{name:<20}" + "".join(cells))
-    return "\n".join(line.rstrip() for line in lines)
+    head = ("", "criterion", "std. error", "mean wealth", "std. error")
+    widths = (20, 14, 12, 14, 12)
+    lines = [f"{data['paths']:,} paths in {data['market']['type']}({stated}), seed {data['seed']}"]
+    for row, unit in zip([head, *cells_of(data)], _units(data), strict=False):
+        name, *cells = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        lines.append(f"{name.strip():<20}{''.join(cells)}  {unit}".rstrip())
+    return "\n".join([*lines, survives(data)])
 
 
-def _cell(number: float, width: int, digits: int = 6) -> str:
-    return f"{number:>{width}.{digits}g}" if math.isfinite(number) else f"{'':>{width}}"
+def _units(data: Mapping[str, Any]) -> Iterator[str]:
+    return chain(["unit"], repeat(data["money"]))

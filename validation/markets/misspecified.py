@@ -12,8 +12,9 @@ import equinox as eqx
 from ...hjb.solution import Solution
 from ...hjb.solve import solve
 from ...models.demand import Exponential
-from ...models.inventory import InventoryDealer
 from .._outcome import Simulation
+from ._play import PLAYED, Playable
+from ._table import aligned, decimals_for
 from .attribution import paired
 from .poisson import PoissonMarket
 
@@ -39,28 +40,65 @@ class Regret(NamedTuple):
 class Misspecification:
     """Regrets of wrong problems in the true one; `right` is the run of the quotes computed with the truth."""
 
-    truth: InventoryDealer
+    truth: Playable
     market: PoissonMarket
     right: Simulation
     regrets: tuple[Regret, ...]
 
+    def to_data(self) -> dict[str, Any]:
+        """Everything as plain data, ready for JSON."""
+        return {
+            "market": self.market.to_data(),
+            "paths": self.right.paths,
+            "seed": self.right.seed,
+            "money": self.right.problem.units["money"],
+            "right": {
+                "criterion": self.right.criterion,
+                "standard_error": self.right.criterion_standard_error,
+                "mean_wealth": self.right.mean_wealth,
+            },
+            "regrets": [each._asdict() for each in self.regrets],
+        }
+
     def table(self) -> str:
-        """One line per error: regret, standard error, and its share of the criterion under the right quotes."""
-        lines = [
-            f"{self.right.paths:,} paths in {self.market}, seed {self.right.seed}; "
-            f"with the right quotes {self.right.criterion:.6g} +- {self.right.criterion_standard_error:.2g}",
-            f"{'computed with':<24}{'regret':>12}{'std. error':>12}{'share':>9}{'mean wealth':>14}",
-        ]
-        for each in self.regrets:
-            share = each.regret / abs(self.right.criterion)
-            lines.append(
-                f"{each.name:<24}{each.regret:>12.4g}{each.standard_error:>12.2g}{share:>9.2%}{each.mean_wealth:>14.6g}"
-            )
-        return "\n".join(lines)
+        """One line per error: regret, standard error, its share of the criterion under the right quotes, wealth."""
+        return table_of(self.to_data())
+
+
+HEAD = ("computed with", "regret", "std. error", "share", "criterion", "mean wealth")
+
+
+def cells_of(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A line for the right quotes and one for each error, the points of each column aligned."""
+    right, regrets = data["right"], data["regrets"]
+    errors = [each["standard_error"] for each in regrets]
+    found = aligned([each["regret"] for each in regrets], errors, [True] * len(regrets))
+    everyone = [right, *regrets]
+    places = decimals_for([right["standard_error"]])
+    levels = [[f"{each[key]:,.{places}f}" for each in everyone] for key in ("criterion", "mean_wealth")]
+    rows = [("the truth", "", "", "", levels[0][0], levels[1][0])]
+    for i, (each, (regret, error)) in enumerate(zip(regrets, found, strict=True), start=1):
+        share = each["regret"] / abs(right["criterion"]) if right["criterion"] else math.nan
+        shown = f"{share:+.2%}" if math.isfinite(share) else ""
+        rows.append((each["name"], regret, error, shown, levels[0][i], levels[1][i]))
+    return rows
+
+
+def table_of(data: Mapping[str, Any]) -> str:
+    """`Misspecification.table` from what `to_data` gave."""
+    stated = ", ".join(f"{name}={value:g}" for name, value in data["market"].items() if name != "type")
+    rows, money = cells_of(data), data["money"]
+    wide = max(len(row[0]) for row in [HEAD, *rows]) + 2
+    lines = [f"{data['paths']:,} paths in {data['market']['type']}({stated}), seed {data['seed']}"]
+    for row, unit in zip([HEAD, *rows], ["unit", *[money] * len(rows)], strict=True):
+        lines.append(f"{row[0]:<{wide}}" + "".join(f"{cell:>13}" for cell in row[1:]) + f"  {unit}")
+    error = data["right"]["standard_error"]
+    lines.append(f"the criterion is known to {error:.2g} {money}; the regrets, path by path, much better")
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def misspecified(
-    truth: InventoryDealer,
+    truth: Playable,
     errors: Mapping[str, Any],
     paths: int,
     seed: int = 0,
@@ -98,42 +136,45 @@ def misspecified(
 
 
 def _policy(name: str, wrong_one: Any, method: Any) -> Any:
-    if isinstance(wrong_one, InventoryDealer):
+    if isinstance(wrong_one, PLAYED):
         return solve(wrong_one, method).policy
     if isinstance(wrong_one, Solution):
         return wrong_one.policy
     if not callable(wrong_one):
         raise TypeError(
-            f"errors: {name} must be a wrong InventoryDealer or a policy, got {type(wrong_one).__name__}; "
+            f"errors: {name} must be a wrong problem or a policy, got {type(wrong_one).__name__}; "
             f"wrong(truth, {KINDS[0]}=2.0) makes one"
         )
     return wrong_one
 
 
-def wrong(truth: InventoryDealer, **factors: float) -> InventoryDealer:
-    """`truth` with parameters multiplied by factors: what a dealer who is wrong about them believes.
+def wrong(truth: Any, **factors: float) -> Any:
+    """The problem `truth` with parameters multiplied by factors: what a dealer who is wrong about them believes.
 
     risk_aversion:  the objective's; for a `RunningPenalty` both of its penalties.
     volatility:     of the reference price.
     decay:          `k` of both demands, which must be `Exponential`.
     flow:           how many orders come: `A` of both demands.
 
-    Raises `ValueError` for a name it does not know or a demand without the parameter.
+    Raises `ValueError` for a name it does not know, a factor that is not positive and finite (but a risk aversion may
+    be left out, 0), or a demand without the parameter.
     """
     for name, factor in factors.items():
         if name not in KINDS:
             raise ValueError(f"{name} is not known; wrong takes factors of {', '.join(KINDS)}")
+        if not (0 < factor < math.inf or (name == "risk_aversion" and factor == 0)):
+            raise ValueError(f"{name} must be a positive factor, got {factor:g}; 2 for twice the truth")
         truth = _WRONG[name](truth, factor)
     return truth
 
 
-def _wrong_aversion(truth: InventoryDealer, factor: float) -> InventoryDealer:
+def _wrong_aversion(truth: Any, factor: float) -> Any:
     objective = truth.objective
     scaled = type(objective)(**{key: factor * value for key, value in objective.arguments().items()})
     return _with(truth, objective=scaled)
 
 
-def _wrong_demand(truth: InventoryDealer, parameter: str, factor: float) -> InventoryDealer:
+def _wrong_demand(truth: Any, parameter: str, factor: float) -> Any:
     sides = {}
     for side in ("bid_demand", "ask_demand"):
         demand = getattr(truth, side)
@@ -146,7 +187,7 @@ def _wrong_demand(truth: InventoryDealer, parameter: str, factor: float) -> Inve
     return _with(truth, **sides)
 
 
-def _with(truth: InventoryDealer, **changes: Any) -> InventoryDealer:
+def _with(truth: Any, **changes: Any) -> Any:
     names = list(changes)
     return eqx.tree_at(lambda p: [getattr(p, n) for n in names], truth, list(changes.values()))
 

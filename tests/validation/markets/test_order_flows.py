@@ -66,7 +66,8 @@ def test_clustered_orders_have_the_models_mean_and_a_hawkes_process_variance():
     result = played(HawkesMarket(**BURSTS))
     rates = np.array([40.0, 15.0])
     reach = np.array([float(BUSY.intensity(NEAR)), float(SLOW.intensity(FAR))]) / rates  # the share that gets there
-    mean, covariance = moments_of_hawkes(*BURSTS.values(), rates, 2.0)
+    own, cross, decay = BURSTS.values()
+    mean, covariance = moments_of_hawkes(own, cross, decay, rates, 2.0)
     expected = np.outer(reach, reach) * covariance + np.diag(reach * (1 - reach) * mean)
     fills = np.stack([result.bid_fills, result.ask_fills]).astype(float)
     away = fills - (reach * mean)[:, None]

@@ -413,7 +413,7 @@ def test_what_cannot_be_played_is_refused_by_name(changes, error, message):
 def test_a_dealer_whose_cash_matters_is_refused_by_name():
     settings = (0.1, 0.4, 0.0, 0.1, BUSY, SLOW, 1.0, 5.0, ts.models.MeanVariance(1.0))
     problem = ts.models.StockCashDealer(*settings, short_fee=0.1)
-    with pytest.raises(ValueError, match="short_fee.* cash account"):
+    with pytest.raises(ValueError, match=r"short_fee.* cash account"):
         ts.simulate(problem, Leaning(), 300, market=PoissonMarket())
 
 
