@@ -19,9 +19,12 @@ install_import_hook("twosided", "beartype.beartype(conf=beartype.BeartypeConf(is
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# Compiling is most of the work here, and the same shapes come back in every process and at every run.
-jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+# Compiling is most of the work here, and the same programs come back in every process, those of the notebooks and of
+# the command line too (they read the environment), and at every run.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "jax")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 # A first example compiles, so none has a deadline. Continuous integration tries the same ones every time.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 
 PAPER = Path(__file__).resolve().parents[2] / "paper"
 NOTEBOOKS = sorted(PAPER.glob("*.ipynb"))
+FIRST = ("01", "02")  # the foundation's, run at every change; the others with the longer studies
 
 
 def executed(path: Path) -> nbformat.NotebookNode:
@@ -20,7 +21,10 @@ def executed(path: Path) -> nbformat.NotebookNode:
     return NotebookClient(notebook, timeout=300, record_timing=False, resources=where).execute()
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=p.stem, marks=[] if p.stem.startswith(FIRST) else pytest.mark.slow) for p in NOTEBOOKS],
+)
 def test_the_notebook_runs(path):
     cells = [cell for cell in executed(path).cells if cell.cell_type == "code" and cell.source]
     assert all(cell.execution_count for cell in cells)
