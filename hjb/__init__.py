@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .finite_difference import FiniteDifference
     from .lattice import Lattice
     from .policy import Policy
+    from .pre_commitment import PreCommitmentFrontier, TargetMethod, pre_commitment_frontier
     from .solution import NotConverged, Solution
     from .solve import solve, solve_many
 
@@ -18,7 +19,10 @@ __all__ = [
     "Lattice",
     "NotConverged",
     "Policy",
+    "PreCommitmentFrontier",
     "Solution",
+    "TargetMethod",
+    "pre_commitment_frontier",
     "solve",
     "solve_many",
 ]
@@ -30,6 +34,7 @@ make_lazy(
         "finite_difference": ("FiniteDifference",),
         "lattice": ("Lattice",),
         "policy": ("Policy",),
+        "pre_commitment": ("PreCommitmentFrontier", "TargetMethod", "pre_commitment_frontier"),
         "solution": ("NotConverged", "Solution"),
         "solve": ("solve", "solve_many"),
     },

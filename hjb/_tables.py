@@ -29,6 +29,7 @@ class Tables(NamedTuple):
     error: Any  # estimated absolute error of `value`, likewise or broadcastable; nan without an estimate
     quote_error: Any  # estimated absolute error of the distances
     iterations: Any
+    target: Any = None  # a `Target` where the second axis is the gap to it, stretched, in place of the cash account
 
     @property
     def y(self) -> Any:

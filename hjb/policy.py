@@ -87,6 +87,27 @@ class TabulatedPolicy(Policy):
         return state / spacing + zero
 
 
+class Target(eqx.Module):
+    """A committed wealth at the horizon, and how a table's axis of the gap to it is stretched: `Z = L sinh(q/L)`."""
+
+    wealth: Any  # w, money
+    stretch: Any  # L, money
+
+    def coordinate(self, problem: Any, tau: Any, stock: Any, cash: Any) -> Any:
+        """`q` of the gap `Z = e^{r tau} (S + C) - w`; a table's axis of `q` is evenly spaced."""
+        gap = problem.accrual(tau) * (stock + cash) - self.wealth
+        return self.stretch * jnp.arcsinh(gap / self.stretch)
+
+
+class TargetPolicy(TabulatedPolicy):
+    """Quotes read off a table of the stock and the gap between wealth and a target that stays."""
+
+    target: Any = None  # a Target
+
+    def distances(self, tau: Any, y: Any, *others: Any) -> tuple[Any, Any]:
+        return super().distances(tau, y, self.target.coordinate(self.problem, tau, y, *others))
+
+
 def _split(position: Any, count: int) -> tuple[Any, Any]:
     """The interval that holds a position on an even grid, and the share of it already passed, clipped to the ends."""
     lower = jnp.clip(jnp.floor(position), 0, count - 2)

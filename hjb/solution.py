@@ -19,7 +19,7 @@ from ..models.channels import Quotes
 from ..models.problem import as_state
 from ._interpolation import cubic
 from ._tables import Tables
-from .policy import Policy, TabulatedPolicy
+from .policy import Policy, TabulatedPolicy, Target, TargetPolicy
 
 IDLE_TOLERANCE = 1e-6
 """Share of the time, from a flat start, that may be spent where a permitted side is not worth quoting at any price."""
@@ -66,7 +66,8 @@ class Solution:
             return self.formula
         axes = self.tables.axes
         spacing, first = tuple(axis[1] - axis[0] for axis in axes), tuple(axis[0] for axis in axes)
-        return TabulatedPolicy(self.problem, _stack(self.tables.bid, self.tables.ask), spacing, self.power, first)
+        table = (self.problem, _stack(self.tables.bid, self.tables.ask), spacing, self.power, first)
+        return TabulatedPolicy(*table) if self.tables.target is None else TargetPolicy(*table, self.tables.target)
 
     def quotes(self, t: Any = 0.0, **state: Any) -> Quotes:
         """Bid and ask distances at `t`; `nan` where the dealer does not quote. Scalars and arrays broadcast."""
@@ -93,14 +94,20 @@ class Solution:
         state = as_state(self.problem, given)
         self._check_time(t)
         for name, axis in zip(self.names, self.tables.axes, strict=True):
-            if not is_traced(state[name], axis):
-                self._check_inside(name, state[name], axis)
-        return _interpolate(self.problem, table, self.tables.axes, self.power, t, state)
+            if not is_traced(state, axis):
+                self._check_inside(name, state[name] if name in state else self._stretched_gap(t, state), axis)
+        return _interpolate(self.problem, table, self.tables.axes, self.power, t, state, self.tables.target)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The state variables that the tables have an axis for, in their order."""
-        return self.problem.names[: len(self.tables.axes)]
+        names = self.problem.names[: len(self.tables.axes)]
+        return names if self.tables.target is None else (names[0], "stretched_gap")
+
+    def _stretched_gap(self, t: Any, state: Any) -> Any:
+        target = self.tables.target
+        gap = self.problem.worth(self.problem.horizon - t, **state) - target.wealth
+        return target.stretch * np.arcsinh(gap / target.stretch)
 
     def _check_inside(self, name: str, state: Any, axis: Any) -> None:
         low, high = float(axis[0]), float(axis[-1])
@@ -174,10 +181,12 @@ class Solution:
 
 
 @in_float64
-def _interpolate(problem: Any, table: Any, axes: Any, power: Any, t: Any, state: Any) -> Any:
+def _interpolate(problem: Any, table: Any, axes: Any, power: Any, t: Any, state: Any, target: Any) -> Any:
     tau = jnp.clip(problem.horizon - t, 0.0, problem.horizon)
     coordinates = [state[name] for name, _ in zip(problem.names, axes, strict=False)]
     tau, *coordinates = jnp.broadcast_arrays(tau, *coordinates)
+    if target is not None:
+        coordinates[1] = target.coordinate(problem, tau, *coordinates)
     share = tau / problem.horizon
     row = (table.shape[0] - 1) * jnp.where(power == 2, jnp.sqrt(share), share)
     columns = [(x - nodes[0]) / (nodes[1] - nodes[0]) for x, nodes in zip(coordinates, axes, strict=True)]
@@ -222,6 +231,7 @@ def _save(solution: Solution, path: Path) -> Path:
             "residual": float(tables.residual),
             "power": solution.power,
             "formula": int(solution.formula is not None),
+            **({} if tables.target is None else {"target": tables.target.wealth, "stretch": tables.target.stretch}),
         },
     )
     write_whole(path, lambda part: data.to_netcdf(part, engine="h5netcdf"))
@@ -262,6 +272,7 @@ def _load(path: Path) -> Solution:
         axes=tuple(data[name].values for name in data["value"].dims[1:]),
         residual=float(data.attrs["residual"]),
         iterations=stats.pop("iterations"),
+        target=Target(data.attrs["target"], data.attrs["stretch"]) if "target" in data.attrs else None,
         **{name: data[name].values for name in ("value", "mean", "bid", "ask", "error", "quote_error")},
     )
     formula = method.formula(problem) if data.attrs["formula"] else None

@@ -22,9 +22,10 @@ from ._tables import Tables
 from .closed_form import ClosedForm
 from .finite_difference import FiniteDifference
 from .lattice import Lattice
+from .pre_commitment import TargetMethod
 from .solution import NotConverged, Solution
 
-METHODS = {method.__name__: method for method in (ClosedForm, FiniteDifference, Lattice)}
+METHODS = {method.__name__: method for method in (ClosedForm, FiniteDifference, Lattice, TargetMethod)}
 
 
 def solve(problem: Dealer, method: Any = None) -> Solution:
@@ -46,6 +47,7 @@ def solve(problem: Dealer, method: Any = None) -> Solution:
     method = default_method(problem) if method is None else method
     if type(method) not in METHODS.values():
         raise TypeError(f"method must be one of {', '.join(METHODS)} from twosided.hjb, got {method!r}")
+    _refuse_unfit(problem, method)
     if is_traced(problem):
         if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
             raise ValueError(
@@ -71,6 +73,7 @@ def solve_many(problems: Sequence[Dealer], method: Any = None) -> list[Solution]
     for problem in problems:
         _refuse_unsolvable(problem)
     method = default_method(problems[0]) if method is None else method
+    _refuse_unfit(problems[0], method)
     shapes = {jax.tree.structure(problem) for problem in problems}
     if len(shapes) > 1:
         raise ValueError(
@@ -106,19 +109,26 @@ def default_method(problem: Any) -> Any:
     """The method that fits a problem best."""
     if isinstance(problem, (AvellanedaStoikov, PrintedDealer)):
         return ClosedForm()
+    if isinstance(problem.objective, PreCommitment):
+        return TargetMethod()
     return FiniteDifference() if problem.moves else Lattice()
 
 
 def _refuse_unsolvable(problem: Any) -> None:
+    if isinstance(getattr(problem, "objective", None), PreCommitment):
+        return  # its own method says what it cannot do
     if isinstance(problem, StockCashDealer) and problem.cash_matters:
         raise ValueError(
             "borrowing_rate, short_fee, credit_line and short_limit make the cash account matter by itself, which "
             "needs the two-dimensional solver in stock and cash; it is not there yet: leave them out"
         )
-    if isinstance(getattr(problem, "objective", None), PreCommitment):
+
+
+def _refuse_unfit(problem: Any, method: Any) -> None:
+    if isinstance(problem.objective, PreCommitment) and not isinstance(method, TargetMethod):
         raise ValueError(
-            "PreCommitment is not solved yet: its target depends on wealth, so it needs the two-dimensional solver "
-            "in stock and cash; take MeanVariance (equilibrium) or MeanQuadraticVariation"
+            f"{type(method).__name__} cannot solve PreCommitment, whose quotes depend on wealth; take TargetMethod(), "
+            "or MeanVariance for the equilibrium"
         )
 
 

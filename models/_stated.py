@@ -12,6 +12,8 @@ import numpy as np
 def _shown(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{float(value):g}" if value.ndim == 0 else f"<{'x'.join(map(str, value.shape))} numbers>"
+    if isinstance(value, str):
+        return repr(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

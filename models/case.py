@@ -40,6 +40,8 @@ def to_data(stated: Any) -> Any:
     if isinstance(stated, Stated):
         arguments = {name: to_data(value) for name, value in stated.arguments().items() if value is not None}
         return {"type": type(stated).__name__, **arguments}
+    if isinstance(stated, str):
+        return stated
     array = np.asarray(stated, dtype=float)
     return float(array) if array.ndim == 0 else array.tolist()
 

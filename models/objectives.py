@@ -148,23 +148,51 @@ class MeanQuadraticVariation(_RiskAverse):
         return 0.5 * self.risk_aversion * exposure**2
 
 
+SURPLUS = ("kept", "set_aside")
+
+
 class PreCommitment(_RiskAverse):
-    """`E[W_T] - (lambda/2) Var[W_T]` seen from time 0 and adhered to: a target problem in stock and cash together."""
+    """`E[W_T] - (lambda/2) Var[W_T]` seen from time 0 and adhered to: the target problem `min E[(W_T - w)^2]`.
+
+    The best target is `w = E + 1/lambda`, chosen once for the accounts `stock` and `cash` (money) that the dealer has
+    at time 0. Time-inconsistent on purpose: a dealer who is ahead of the target takes less risk, one behind it more.
+
+    surplus: what becomes of wealth above the target. "kept": it counts against the dealer, who pays to lose it.
+             "set_aside": the target problem is `min E[(min(W_T, w) - w)^2]`, nothing is paid to lose money, and mean,
+             variance and target are of wealth net of the surplus (Dang and Forsyth 2016). Neither dominates the other.
+    """
+
+    surplus: str = eqx.field(static=True, default="kept")
+    stock: Any = eqx.field(converter=parameter, default=0.0)
+    cash: Any = eqx.field(converter=parameter, default=0.0)
+
+    def __check_init__(self) -> None:
+        check("PreCommitment: risk_aversion", self.risk_aversion, above=0, hint="at zero there is no finite target")
+        check("PreCommitment: stock", self.stock, hint="it is the stock account at time 0, in money")
+        check("PreCommitment: cash", self.cash, hint="it is the cash account at time 0, in money")
+        if self.surplus not in SURPLUS:
+            raise ValueError(f"PreCommitment: surplus must be 'kept' or 'set_aside', got {self.surplus!r}")
+
+    @property
+    def no_quote_below(self) -> Any:
+        return None
 
     def gain(self, income: Any, value_change: Any, mean_change: Any) -> Any:
-        raise _not_yet()
+        raise _by_target()
 
     def income_at(self, ratio: Any, value_change: Any, mean_change: Any) -> Any:
-        raise _not_yet()
+        raise _by_target()
 
     def running_cost(self, exposure: Any, mean_exposure: Any, lots: Any) -> Any:
-        raise _not_yet()
+        raise _by_target()
+
+    def _score(self, wealth: Any) -> Any:
+        return wealth - 0.5 * self.risk_aversion * (wealth - jnp.mean(wealth)) ** 2
 
 
-def _not_yet() -> Exception:
+def _by_target() -> Exception:
     return ValueError(
-        "PreCommitment is not solved yet: its target depends on wealth, so it needs the two-dimensional solver in "
-        "stock and cash; take MeanVariance (equilibrium) or MeanQuadraticVariation"
+        "PreCommitment depends on wealth and is solved by its target alone: take TargetMethod() with StockCashDealer"
     )
 
 

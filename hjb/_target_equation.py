@@ -1,0 +1,248 @@
+"""The target problem of pre-commitment: one equation that serves every target and every risk aversion.
+
+Fix a target `w` and minimise `E[(W_T - w)^2]`. With one interest rate the gap `Z = e^{r tau} (S + C) - w` holds all
+that the target and the cash account have to say, and with `E = e^{r tau}`, `z = v E x` the income of a fill,
+
+    U_tau = 1/2 sigma^2 S^2 (d_S + E d_Z)^2 U + r_s S (d_S + E d_Z) U - r E S U_Z
+            + sum_sides inf_x Lambda(x) [U(S +- v, Z + z) - U],     U(0) = Z^2, or min(Z, 0)^2, the surplus set aside.
+
+Unknowns are `U` and the mean `g = E[Z_T]` (or `E[min(Z_T, 0)]`) under the same quotes, each less its exact value
+without fills, `G^2 + 2 G S e^{r_s tau} + S^2 e^{(2 r_s + sigma^2) tau}` and `G + S e^{r_s tau}`, `G = Z - E S`. Since
+what is earned does not depend on the wealth one has, `U - Z^2` is concave in `Z`, and `g = U_Z / 2`: a check.
+
+The Brownian motion moves `S` and `Z` together. Differences in `S` reach from node to node, those in `Z` no farther than
+resolves it: along the diagonals of a grid that is coarse in `S` they would reach over whole lots of `Z`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..models.channels import Channel
+from ..models.problem import Problem
+from ._equation import Grid, permitted
+from ._target_grid import GapGrid, Pieces, Place
+
+_REACH = 0.5  # of the local spacing in Z per lot held: how far differences in Z reach
+_LEAST_CURVATURE = 1e-2  # of U in Z, of which 2 is the most there is; for the search of a distance alone
+
+
+class Quoted(NamedTuple):
+    """One side at every node: money earned by a fill and whether the last search failed; kept from stage to stage."""
+
+    income: Any
+    careful: Any
+
+
+class Side(NamedTuple):
+    """What one side does to the equation at every node."""
+
+    quoted: Quoted
+    gain: Any  # U less U after a fill; not quoted where it is not positive
+    rate: Any  # of fills
+    place: Place  # of the gap after a fill
+
+
+class Change(NamedTuple):
+    """Time derivatives of `U` and `g`, the two sides, and a bound on how fast the equation forgets."""
+
+    of_square: Any
+    of_mean: Any
+    sides: tuple[Side, Side]
+    speed: Any
+
+
+class TargetEquation(eqx.Module):
+    """The semi-discrete equation on the nodes of stock (rows) and gap (columns)."""
+
+    problem: Problem
+    stock: Grid
+    gap: GapGrid
+    floors: tuple[Any, Any]  # least distances of bid and ask
+    set_aside: bool = eqx.field(static=True)
+
+    # What does not change with time, computed once.
+    inventory: Any  # (rows, 1)
+    reach: Any  # of the differences in Z, (rows, columns)
+    allowed: tuple[Any, Any]  # share of a cell in which a fill keeps the limit, (rows, 1)
+    first: Any  # differences in S, (rows, rows); zero at the ends, where only what happens without fills is left
+    second: Any
+
+    def __init__(self, problem: Problem, stock: Grid, gap: GapGrid, floors: tuple[Any, Any], set_aside: bool):
+        self.problem, self.stock, self.gap, self.floors, self.set_aside = problem, stock, gap, floors, set_aside
+        self.inventory = stock.nodes(problem.size)[:, None]
+        local = jnp.gradient(jnp.asarray(gap.nodes))[None]
+        self.reach = local * jnp.maximum(1.0, _REACH * jnp.abs(self.inventory) / problem.size)
+        self.allowed = (permitted(problem, stock, +1)[:, None], permitted(problem, stock, -1)[:, None])
+        spacing = problem.size / stock.per_lot
+        first, second = _differences(stock.count)
+        self.first, self.second = jnp.asarray(first) / spacing, jnp.asarray(second) / spacing**2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.stock.count, self.gap.count
+
+    @property
+    def columns(self) -> Any:
+        return jnp.asarray(self.gap.nodes)[None]
+
+    def start(self) -> tuple[Any, Any]:
+        """`U` and `g` at the horizon, less their values without fills (`Z^2` and `Z`)."""
+        surplus = jnp.maximum(self.columns, 0.0) if self.set_aside else 0 * self.columns
+        return jnp.broadcast_to(-(surplus**2), self.shape), jnp.broadcast_to(-surplus, self.shape)
+
+    def unquoted(self) -> tuple[Quoted, Quoted]:
+        none = Quoted(jnp.zeros(self.shape), jnp.zeros(self.shape, bool))
+        return none, none
+
+    def square_without_fills(self, tau: Any, stock: Any, gap: Any) -> tuple[Any, Any]:
+        """`E[Z_T^2]` of a dealer who never trades again, and its slope in the gap; the curvature is 2."""
+        problem = self.problem
+        cash = gap - problem.accrual(tau) * stock
+        growth = jnp.exp(problem.growth * tau)
+        square = jnp.exp((2 * problem.growth + problem.volatility**2) * tau)
+        return cash * cash + 2 * cash * stock * growth + stock * stock * square, 2 * (cash + stock * growth)
+
+    def mean_without_fills(self, tau: Any, stock: Any, gap: Any) -> Any:
+        return gap + stock * (jnp.exp(self.problem.growth * tau) - self.problem.accrual(tau))
+
+    def change(self, tau: Any, u: Any, g: Any, quoted: tuple[Quoted, Quoted], seek: Any) -> Change:
+        """Time derivatives at `u` and `g`; where `seek`, better distances are looked for first."""
+        slope, mean_slope = self.gap.slope(u), self.gap.slope(g)
+        pieces = self.gap.pieces(u, slope, limited=True)
+        mean_pieces = self.gap.pieces(g, mean_slope, limited=False)
+        square = u + self.square_without_fills(tau, self.inventory, self.columns)[0]
+        du, dg = self._transport(tau, u, slope, pieces), self._transport(tau, g, mean_slope, mean_pieces)
+        sides = []
+        for channel, allowed, floor, old in zip(
+            self.problem.channels(tau), self.allowed, self.floors, quoted, strict=True
+        ):
+            arguments = (tau, channel, allowed, square, pieces, old)
+            side = lax.cond(
+                seek,
+                lambda floor=floor, given=arguments: self._sought(*given, floor),
+                lambda given=arguments: self._kept(*given),
+            )
+            du = du - side.rate * jnp.maximum(side.gain, 0.0)
+            dg = dg + side.rate * self._mean_gain(tau, channel, g, mean_pieces, side)
+            sides.append(side)
+        speed = jnp.max(sides[0].rate + sides[1].rate) + self._speed_of_transport()
+        return Change(du, dg, (sides[0], sides[1]), speed)
+
+    def _transport(self, tau: Any, u: Any, slope: Any, pieces: Pieces) -> Any:
+        problem, E, S = self.problem, self.problem.accrual(tau), self.inventory
+        rows = jnp.arange(self.stock.count, dtype=jnp.int32)[:, None]
+        above, below = (
+            self.gap.look(pieces, rows, self.gap.place(self.columns + sign * self.reach))[0] for sign in (1, -1)
+        )
+        bend, tilt = (above + below - 2 * u) / self.reach**2, (above - below) / (2 * self.reach)
+        second = self.second @ u + 2 * E * (self.first @ tilt) + E**2 * bend
+        along = self.first @ u + E * slope
+        inside = jnp.ones(self.stock.count).at[jnp.asarray([0, -1])].set(0.0)[:, None]
+        moved = 0.5 * problem.spread(S) ** 2 * second + problem.velocity(S) * along
+        return inside * moved - problem.rate * E * S * slope
+
+    def _speed_of_transport(self) -> Any:
+        across = jnp.max((self.problem.spread(self.inventory) / self.reach) ** 2)
+        spacing = self.problem.size / self.stock.per_lot
+        return across + jnp.max((self.problem.spread(self.inventory) / spacing) ** 2)
+
+    def _after(self, channel: Channel) -> Any:
+        """The rows that a fill leads to."""
+        rows = jnp.arange(self.stock.count) + channel.side * self.stock.per_lot
+        return jnp.clip(rows, 0, self.stock.count - 1).astype(jnp.int32)[:, None]
+
+    def _gain(self, tau: Any, channel: Channel, square: Any, pieces: Pieces, income: Any) -> tuple[Any, ...]:
+        """What a fill that earns `income` is worth, its slope in the income, the curvature of `U` there, the place."""
+        gap = self.columns + income
+        place, wasted = self.gap.place(gap), gap > self.gap.nodes[-1]
+        beyond, slope, bend = self.gap.look(pieces, self._after(channel), place)
+        stock = self.inventory + channel.side * self.problem.size
+        base, base_slope = self.square_without_fills(tau, stock, jnp.minimum(gap, self.gap.nodes[-1]))
+        gain = square - jnp.maximum(beyond + base, 0.0)
+        return gain, -jnp.where(wasted, 0.0, slope + base_slope), bend + 2.0, place
+
+    def _rate(self, channel: Channel, allowed: Any, income: Any, gain: Any) -> Any:
+        worth = gain > 1e-9 * self.gap.spacing**2  # below it, differences of a `U` that has run out
+        return jnp.where(worth, allowed * channel.demand._intensity(income / channel.notional), 0.0)
+
+    def _kept(self, tau: Any, channel: Channel, allowed: Any, square: Any, pieces: Pieces, old: Quoted) -> Side:
+        gain, _, _, place = self._gain(tau, channel, square, pieces, old.income)
+        return Side(old, gain, self._rate(channel, allowed, old.income, gain), place)
+
+    def _sought(
+        self, tau: Any, channel: Channel, allowed: Any, square: Any, pieces: Pieces, old: Quoted, floor: Any
+    ) -> Side:
+        """The better of the old distance and the best against a parabola fitted to `U` there.
+
+        Against `U(z) = U_0 - P_1 (z - z_0) + c/2 (z - z_0)^2` the first-order condition `P/P' = m R(x)` is a quadratic
+        equation whose smaller root is the maximiser; none is quoted where the parabola's lowest point is above `U`.
+        With the true curvature this is Newton's method. With `c = 2`, the most there is, the parabola lies above `U`,
+        so that the answer cannot be worse: that is what a failed search falls back on.
+        """
+        m = channel.notional
+        gain, slope, bend, place = self._gain(tau, channel, square, pieces, old.income)
+        c = jnp.where(old.careful, 2.0, jnp.clip(bend, _LEAST_CURVATURE, 2.0))
+
+        def distance_at(ratio: Any) -> Any:
+            r = m * ratio
+            lead, room = slope + c * r, slope**2 + 2 * c * gain
+            root = jnp.sqrt(jnp.maximum(room + (c * r) ** 2, 0.0))
+            step = jnp.where(
+                lead > 0, 2 * (r * slope - gain) / jnp.where(lead > 0, lead + root, 1.0), (lead - root) / c
+            )
+            return jnp.where(room > 0, (old.income + step) / m, jnp.nan)
+
+        distance = jnp.maximum(channel.demand.best_response(distance_at), floor)  # nan stays nan
+        lowest = old.income + slope / c
+        income = jnp.where(jnp.isfinite(distance), m * distance, lowest)
+        income = jnp.clip(income, m * floor, self.gap.nodes[-1] - self.gap.nodes[0])
+        new_gain, _, _, new_place = self._gain(tau, channel, square, pieces, income)
+        rate, new_rate = (self._rate(channel, allowed, z, p) for z, p in ((old.income, gain), (income, new_gain)))
+        worth, new_worth = rate * jnp.maximum(gain, 0.0), new_rate * jnp.maximum(new_gain, 0.0)
+        better = (new_worth > worth) | ((new_worth == worth) & (new_gain > gain))
+
+        def pick(new: Any, kept: Any) -> Any:
+            return jnp.where(better, new, kept)
+
+        quoted = Quoted(pick(income, old.income), ~better & ~old.careful)
+        return Side(
+            quoted,
+            pick(new_gain, gain),
+            pick(new_rate, rate),
+            Place(*(pick(new, kept) for new, kept in zip(new_place, place, strict=True))),
+        )
+
+    def _mean_gain(self, tau: Any, channel: Channel, g: Any, pieces: Pieces, side: Side) -> Any:
+        """What a fill adds to the mean: its income (less what leads beyond the grid), growth, and the change of `g`."""
+        income = side.quoted.income
+        wasted = jnp.maximum(self.columns + income - self.gap.nodes[-1], 0.0)
+        growth = jnp.exp(self.problem.growth * tau) - self.problem.accrual(tau)
+        beyond = self.gap.look(pieces, self._after(channel), side.place)[0]
+        return income - wasted + channel.side * self.problem.size * growth + beyond - g
+
+    def distances(self, tau: Any, sides: tuple[Side, Side]) -> tuple[Any, Any]:
+        """Distances of bid and ask at every node, nan where a side is not quoted whatever the limit."""
+        return tuple(
+            jnp.where(self._rate(channel, 1.0, side.quoted.income, side.gain) > 0, side.quoted.income, jnp.nan)
+            / channel.notional
+            for channel, side in zip(self.problem.channels(tau), sides, strict=True)
+        )  # type: ignore[return-value]
+
+
+def _differences(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and second differences over unit spacing: fourth order inside, second beside the ends, none at them."""
+    first, second = np.zeros((2, count, count))
+    for i in range(1, count - 1):
+        if 2 <= i < count - 2:
+            first[i, i - 2 : i + 3] = np.array([1, -8, 0, 8, -1]) / 12
+            second[i, i - 2 : i + 3] = np.array([-1, 16, -30, 16, -1]) / 12
+        else:
+            first[i, i - 1 : i + 2] = np.array([-0.5, 0, 0.5])
+            second[i, i - 1 : i + 2] = np.array([1, -2, 1])
+    return first, second

@@ -1,0 +1,348 @@
+"""Pre-commitment by the target method: a two-dimensional solve in the stock and the gap to the target, then a search.
+
+One solve serves every target and every risk aversion, so that a whole frontier costs one solve and a scalar search for
+each of its points. Steps in time are explicit and stable: second-order Runge-Kutta with as many stages as the fastest
+fills ask for (Ketcheson 2008, the optimal strong-stability-preserving methods with s stages). No iteration can stall;
+quotes are looked for anew every few stages, from where they were.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..models._precision import is_traced
+from ..models.demand import Demand
+from ..models.objectives import PreCommitment
+from ..models.problem import Problem
+from ..models.stock_cash import StockCashDealer
+from ._equation import grid_for
+from ._interpolation import cubic
+from ._tables import Tables, clock
+from ._target_equation import Quoted, TargetEquation
+from ._target_grid import gap_grid
+from ._target_search import Choice, choose, reach_mean
+from .policy import Target
+from .solution import Solution
+
+_SEEK = 4  # stages between two searches for better distances
+_MARGIN = 1.15  # by how much the fastest fills may speed up within a step
+_LEAST_GAP_NODES = 32
+
+
+class TargetMethod(eqx.Module):
+    """Settings of the target method, for `StockCashDealer` with `PreCommitment`.
+
+    nodes_per_lot:  nodes of the stock account to a lot.
+    gap_nodes:      nodes of the gap between wealth and target, close together around the target.
+    steps:          times at which tables are kept; each step takes as many stages as it needs.
+    fastest:        no side is quoted so that it would be hit more than this many times as often as at the reference
+                    price. It floors the distances: without it a dealer above the target, whose surplus counts against
+                    it, pays ever more to lose it, at rates without bound where the demand has none.
+    check:          solve once more with half of everything, for the error estimate.
+    tolerance:      between the mean from its own equation and the mean that the target implies, in standard deviations.
+    """
+
+    nodes_per_lot: int = eqx.field(static=True, default=2)
+    gap_nodes: int = eqx.field(static=True, default=256)
+    steps: int = eqx.field(static=True, default=64)
+    fastest: float = eqx.field(static=True, default=3.0)
+    check: bool = eqx.field(static=True, default=True)
+    tolerance: float = eqx.field(static=True, default=0.02)
+
+    def __check_init__(self) -> None:
+        even = 2 if self.check else 1
+        for name, least in (("nodes_per_lot", even), ("gap_nodes", even * _LEAST_GAP_NODES), ("steps", 4 * even)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least or value % even:
+                raise ValueError(
+                    f"TargetMethod: {name} must be a whole number of at least {least}"
+                    + (", even so that half of it can check it" if self.check else "")
+                    + f", got {value!r}"
+                )
+        if not self.fastest > 1:
+            raise ValueError(f"TargetMethod: fastest must be above 1, the reference price itself, got {self.fastest!r}")
+        if not 0 < self.tolerance < 1:
+            raise ValueError(f"TargetMethod: tolerance must lie between 0 and 1, got {self.tolerance!r}")
+
+    def solution(self, problem: Problem) -> Solution:
+        """Solve; called by `solve`, inside double precision."""
+        objective = _objective_of(problem)
+        return _frontier(problem, [float(objective.risk_aversion)], self).solution(0)
+
+    def solve_batch(self, problems: Any, stacked: Any) -> Any:
+        raise ValueError(
+            "TargetMethod solves one problem at a time; pre_commitment_frontier takes many risk aversions of a problem"
+        )
+
+
+def pre_commitment_frontier(
+    problem: Problem, risk_aversions: Sequence[float] | np.ndarray, method: TargetMethod | None = None
+) -> PreCommitmentFrontier:
+    """The frontier of pre-commitment: for each risk aversion the best target with its mean and variance.
+
+    problem:        a `StockCashDealer` with `PreCommitment`, whose own `risk_aversion` is not looked at.
+    risk_aversions: `lambda`, (points,), each positive.
+
+    One solve serves all points. Raises `ValueError` or `TypeError` for what can be known beforehand.
+    """
+    method = TargetMethod() if method is None else method
+    _objective_of(problem)
+    aversions = np.asarray(risk_aversions, dtype=np.float64)
+    if aversions.ndim != 1 or aversions.size == 0 or not np.all(np.isfinite(aversions) & (aversions > 0)):
+        raise ValueError(f"risk_aversions must be a list of positive numbers, got {risk_aversions!r}")
+    with jax.enable_x64(True):
+        return _frontier(problem, aversions, method)
+
+
+@dataclass(frozen=True)
+class PreCommitmentFrontier:
+    """Points of the frontier of `E - (lambda/2) Var` from time 0, each array of shape (points,), money at the horizon.
+
+    target:   `w = E + 1/lambda`. mean: `E`. variance: `Var = U - 1/lambda^2`. value: `E - (lambda/2) Var`.
+    mean_by_equation: `E` once more, from its own linear equation under the quotes found.
+    maxima:   how many local maxima over the target there were; the global one is taken.
+    Where the surplus is set aside, all are of wealth net of it.
+    """
+
+    problem: Problem
+    method: TargetMethod
+    risk_aversion: np.ndarray
+    target: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    value: np.ndarray
+    mean_by_equation: np.ndarray
+    error_estimate: np.ndarray  # of value; nan where the method does not check
+    maxima: np.ndarray
+    surface: Surface
+    seconds: float
+
+    @property
+    def standard_deviation(self) -> np.ndarray:
+        return np.sqrt(np.maximum(self.variance, 0.0))
+
+    def solution(self, point: int) -> Solution:
+        """The solution, and with it the policy, of one point; all points share their quotes as a table of the gap."""
+        surface, aversion = self.surface, float(self.risk_aversion[point])
+        objective = eqx.tree_at(lambda o: o.risk_aversion, self.problem.objective, np.float64(aversion))
+        problem = eqx.tree_at(lambda p: p.objective, self.problem, objective)
+        apart = abs(self.mean_by_equation[point] - self.mean[point]) / max(self.standard_deviation[point], 1e-12)
+        unknown = np.full((1, 1, 1), np.nan)
+        tables = Tables(
+            tau=surface.tau,
+            axes=(surface.stock, surface.stretched),
+            value=-surface.gap - 0.5 / aversion - 0.5 * aversion * surface.square,
+            mean=surface.mean,
+            bid=surface.bid,
+            ask=surface.ask,
+            residual=apart,
+            error=np.full((1, 1, 1), self.error_estimate[point]),
+            quote_error=unknown,
+            iterations=surface.stages,
+            target=Target(np.float64(self.target[point]), surface.stretch),
+        )
+        stats = {name: float(getattr(self, name)[point]) for name in ("target", "mean", "variance", "value")}
+        stats |= {"mean_by_equation": float(self.mean_by_equation[point]), "maxima": int(self.maxima[point])}
+        return Solution(problem, self.method, tables, power=2, stats=stats)
+
+    def at_mean(self, mean: float) -> PreCommitmentFrontier:
+        """The frontier's point that expects `mean`, from the same solve, as a frontier of one point.
+
+        Raises `ValueError` with the largest that can be expected where `mean` is out of reach.
+        """
+        nodes, square = self.surface.gap, self.surface.seen_from(self.problem.objective)[0]
+        book = _book(self.problem)
+        _, aversion = reach_mean(nodes, square, float(mean) - book)
+        return _points(self.problem, self.method, np.array([aversion]), self.surface, None, self.seconds)
+
+
+class Surface(NamedTuple):
+    """What one solve finds, whatever the target: tables over time to go, stock and gap, (times, rows, columns)."""
+
+    tau: Any
+    stock: Any  # (rows,)
+    gap: Any  # (columns,)
+    stretch: Any  # L: the gap is L sinh(q/L), and q is evenly spaced
+    stretched: Any  # q
+    square: Any  # U
+    mean: Any  # g - Z
+    bid: Any
+    ask: Any
+    stages: Any
+
+    def seen_from(self, objective: PreCommitment) -> tuple[np.ndarray, np.ndarray]:
+        """`U` and `g - Z` at time 0 over the gap, at the stock that the dealer starts with."""
+        row = (float(objective.stock) - self.stock[0]) / (self.stock[1] - self.stock[0])
+        if not 0 <= row <= self.stock.size - 1:
+            raise ValueError(
+                f"PreCommitment: stock={float(objective.stock):g} lies outside the solved range of +-{self.stock[-1]:g}"
+            )
+        columns = np.arange(self.gap.size, dtype=np.float64)
+        rows = np.full(columns.shape, row)
+        return tuple(np.asarray(cubic(table[-1], rows, columns)) for table in (self.square, self.mean))  # type: ignore[return-value]
+
+
+def _frontier(problem: Problem, aversions: Any, method: TargetMethod) -> PreCommitmentFrontier:
+    started = time.perf_counter()
+    aversions = np.asarray(aversions, dtype=np.float64)
+    least = float(np.min(aversions))
+    surface = _solve(problem, least, method, 1)
+    rough = _solve(problem, least, method, 2) if method.check else None
+    return _points(problem, method, aversions, surface, rough, time.perf_counter() - started)
+
+
+def _points(
+    problem: Problem, method: TargetMethod, aversions: Any, surface: Surface, rough: Surface | None, seconds: float
+) -> PreCommitmentFrontier:
+    book = _book(problem)
+    square, mean = surface.seen_from(problem.objective)
+    best: Choice = choose(surface.gap, square, aversions)
+    target = book - best.gap
+    unsure = np.full(aversions.shape, np.nan)
+    if rough is not None:  # second order: the coarser solve is wrong by four times as much
+        unsure = np.abs(choose(rough.gap, rough.seen_from(problem.objective)[0], aversions).score - best.score) / 3
+    return PreCommitmentFrontier(
+        problem=problem,
+        method=method,
+        risk_aversion=aversions,
+        target=target,
+        mean=target - 1 / aversions,
+        variance=best.square - 1 / aversions**2,
+        value=book + best.score,
+        mean_by_equation=book + np.interp(best.gap, surface.gap, mean),
+        error_estimate=unsure,
+        maxima=best.maxima,
+        surface=surface,
+        seconds=seconds,
+    )
+
+
+def _book(problem: Problem) -> float:
+    """The accounts at time 0 carried to the horizon."""
+    objective = problem.objective
+    return float(np.exp(problem.rate * problem.horizon) * (objective.stock + objective.cash))
+
+
+def _objective_of(problem: Any) -> PreCommitment:
+    objective = getattr(problem, "objective", None)
+    if not isinstance(problem, StockCashDealer) or not isinstance(objective, PreCommitment):
+        raise TypeError(f"TargetMethod takes a StockCashDealer with PreCommitment(risk_aversion), got {problem!r}")
+    if is_traced(problem):
+        raise ValueError("PreCommitment is solved outside jit, grad and vmap: its grid depends on the parameters")
+    if problem.cash_matters or float(problem.short_fee) or float(problem.liquidation_cost):
+        raise ValueError(
+            "PreCommitment is solved with one interest rate and a book closed at its marks, where one solve serves "
+            "every target; leave out borrowing_rate, short_fee, credit_line and liquidation_cost, or take MeanVariance"
+        )
+    return objective
+
+
+def _solve(problem: Problem, least_aversion: float, method: TargetMethod, factor: int) -> Surface:
+    """Solve with a `factor`-th of the resolution, wide enough for the targets of `least_aversion` and above."""
+    equation = _equation(problem, least_aversion, method, factor)
+    share = clock(method.steps // factor)
+    found = jax.tree.map(np.asarray, _march(equation, share))
+    gap, stock = equation.gap, np.asarray(equation.inventory)[:, 0]
+    square = found.square + _square_without_fills(problem, share * float(problem.horizon), stock, gap.nodes)
+    growth = np.exp(problem.growth * problem.horizon * share) - np.exp(problem.rate * problem.horizon * share)
+    return Surface(
+        tau=share * float(problem.horizon),
+        stock=stock,
+        gap=gap.nodes,
+        stretch=gap.stretch,
+        stretched=(np.arange(gap.count) - gap.zero) * gap.spacing,
+        square=square,
+        mean=found.mean + growth[:, None, None] * stock[None, :, None],
+        bid=found.bid,
+        ask=found.ask,
+        stages=int(np.sum(found.stages)),
+    )
+
+
+def _square_without_fills(problem: Problem, tau: np.ndarray, stock: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    tau, stock, gap = tau[:, None, None], stock[None, :, None], gap[None, None, :]
+    cash = gap - np.exp(problem.rate * tau) * stock
+    twice = np.exp((2 * problem.growth + problem.volatility**2) * tau)
+    return cash**2 + 2 * cash * stock * np.exp(problem.growth * tau) + stock**2 * twice
+
+
+def _equation(problem: Problem, least_aversion: float, method: TargetMethod, factor: int) -> TargetEquation:
+    """The grids: the gap reaches as far below the target as the least risk-averse dealer starts from it."""
+    horizon, limit = float(problem.horizon), float(problem.limit)
+    accrual = float(np.exp(problem.rate * horizon))
+    demands = (problem.bid_demand, problem.ask_demand)
+    income = float(problem.lot) * accrual * horizon * sum(float(demand.hamiltonian(0.0)) for demand in demands)
+    income += abs(float(problem.growth - problem.rate)) * horizon * limit * accrual
+    deviation = float(problem.volatility) * np.sqrt(horizon) * limit * accrual
+    low = -1.02 * (income + 1 / least_aversion) - 0.5 * deviation
+    stretch = max(0.5 * income, 0.25 * deviation, 1e-3 * float(problem.lot))
+    gap = gap_grid(low, max(deviation, 0.25 * income), stretch, method.gap_nodes // factor)
+    stock = grid_for(problem, method.nodes_per_lot // factor, "TargetMethod")
+    floors = tuple(_floor(demand, method.fastest) for demand in demands)
+    surplus_aside = problem.objective.surplus == "set_aside"
+    return TargetEquation(problem, stock, gap, floors, surplus_aside)
+
+
+def _floor(demand: Demand, fastest: float) -> np.float64:
+    """The distance at which the demand is `fastest` times that at the reference price; far out where it never is."""
+    most = fastest * float(demand.intensity(0.0))
+    scale = float(demand.reciprocal_hazard(0.0))
+    tries = -scale * np.geomspace(1e-4, 1e4, 4096)
+    with np.errstate(over="ignore"):
+        rates = np.asarray(demand.intensity(tries))
+    if not np.any(rates > most) or most == 0:
+        return np.float64(tries[-1])
+    return np.float64(tries[np.argmax(rates > most) - 1])
+
+
+class _Marched(NamedTuple):
+    square: Any
+    mean: Any
+    bid: Any
+    ask: Any
+    stages: Any
+
+
+@eqx.filter_jit
+def _march(equation: TargetEquation, share: Any) -> _Marched:
+    """From the horizon to now; everything is kept at every step."""
+    tau = equation.problem.horizon * jnp.asarray(share)
+
+    def step(carry: Any, x: Any) -> Any:
+        u, g, quoted, speed = carry
+        t, dt = x
+        stages = jnp.ceil(_MARGIN * dt * speed) + 1
+        part = dt / (stages - 1)
+
+        def stage(i: Any, state: Any) -> Any:
+            v, h, quoted, _ = state
+            at = t + jnp.minimum(i.astype(float) * part, dt)
+            now = equation.change(at, v, h, quoted, i % _SEEK == 0)
+            return v + part * now.of_square, h + part * now.of_mean, _quoted(now), now.speed
+
+        v, h, quoted, _ = lax.fori_loop(0, stages.astype(int), stage, (u, g, quoted, speed))
+        u, g = (u + (stages - 1) * v) / stages, (g + (stages - 1) * h) / stages
+        now = equation.change(t + dt, u, g, quoted, jnp.asarray(True))
+        bid, ask = equation.distances(t + dt, now.sides)
+        return (u, g, _quoted(now), now.speed), _Marched(u, g, bid, ask, stages)
+
+    u, g = equation.start()
+    zero = jnp.zeros(())
+    first = equation.change(zero, u, g, equation.unquoted(), jnp.asarray(True))
+    bid, ask = equation.distances(zero, first.sides)
+    _, path = lax.scan(step, (u, g, _quoted(first), first.speed), (tau[:-1], jnp.diff(tau)))
+    start = _Marched(u, g, bid, ask, zero)
+    return jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), start, path)
+
+
+def _quoted(change: Any) -> tuple[Quoted, Quoted]:
+    return change.sides[0].quoted, change.sides[1].quoted
