@@ -50,12 +50,12 @@ def along_fills(factors: tuple[Array, Array, Array], rhs: Array, jump: int) -> A
 
     def forward(below: Array, row: Any) -> Any:
         a, own, d = row
-        x = (d + a * _above(below, jump)) * own
+        x = (d + a[None] * _above(below, jump)) * own[None]
         return x, x
 
     def back(above: Array, row: Any) -> Any:
         ratio, x = row
-        x = x + ratio * _below(above, jump)
+        x = x + ratio[None] * _below(above, jump)
         return x, x
 
     blank = jnp.zeros_like(rows[0])

@@ -186,11 +186,10 @@ class Moment(eqx.Module):
     def transport(self, u: Rows) -> tuple[Rows, Field]:
         """What growth, diffusion and interest move, and the slope `h_S`; the stock's ends are those of `_equation`."""
         equation = self.equation
-        down, up = (rate[1:-1, None] for rate in equation.stencil)
+        down, up = (rate[None, 1:-1, None] for rate in equation.stencil)
         fall, rise = u[:, :-2] - u[:, 1:-1], u[:, 2:] - u[:, 1:-1]
         slope = (rise[1] - fall[1]) / (2 * equation.problem.size / equation.grid.stock.per_lot)
-        along = jnp.ones_like(equation.cash)
-        end_flow, end_slope = self.end_flow[..., None] * along, self.end_slope[:, None] * along
+        end_flow, end_slope = (jnp.repeat(x[..., None], u.shape[-1], axis=-1) for x in (self.end_flow, self.end_slope))
         stock = jnp.concatenate([end_flow[:, :1], down * fall + up * rise, end_flow[:, 1:]], axis=1)
         return (
             stock + self._interest_moves(u),
@@ -203,14 +202,14 @@ class Moment(eqx.Module):
         wide = self.widened(u, 1)
         fall, rise = (u - wide[..., :-2]) / equation.spacing, (wide[..., 2:] - u) / equation.spacing
         if equation.monotone:
-            return equation.velocity * jnp.where(equation.velocity > 0, rise, fall)
-        return equation.velocity * 0.5 * (fall + rise)
+            return equation.velocity[None] * jnp.where(equation.velocity[None] > 0, rise, fall)
+        return equation.velocity[None] * 0.5 * (fall + rise)
 
     def widened(self, u: Rows, nodes: int) -> Rows:
         """`u` continued by so many `nodes` on either side, along the slopes that it has where cash keeps its sign."""
-        away = self.equation.spacing * jnp.arange(1, nodes + 1)
+        away = self.equation.spacing * jnp.arange(1, nodes + 1, dtype=float)[None, None]
         below, above = self.cash_slopes
-        return jnp.concatenate([u[..., :1] - below * away[::-1], u, u[..., -1:] + above * away], axis=-1)
+        return jnp.concatenate([u[..., :1] - below * away[..., ::-1], u, u[..., -1:] + above * away], axis=-1)
 
     def side(self, u: Rows, which: int, guess: Field) -> Side:
         """The optimal distance of one channel (0 bid, 1 ask) at every node, and what its fills contribute.
@@ -225,7 +224,7 @@ class Moment(eqx.Module):
         x = channel.demand.best_response(lambda ratio: objective.income_at(m * ratio, value, mean) / m + channel.cost)
         quoting = jnp.isfinite(x)
         x = jnp.where(quoting, x, 0.0)
-        ahead = slope * guess
+        ahead = slope * guess[None]
         condition = self._condition(which, slope)
         gap, steepness = jax.jvp(lambda x: condition(x, value - ahead[0], mean - ahead[1]), (x,), (jnp.ones_like(x),))
         most = 0.5 * jnp.abs(channel.demand._reciprocal_hazard(x))
@@ -234,7 +233,7 @@ class Moment(eqx.Module):
         value, mean = landing(x)[0] - u
         z = channel.income(x)
         rate = jnp.where(quoting, self.equation.permitted[which] * channel.demand._intensity(x), 0.0)
-        flow = rate * jnp.stack([objective.gain(z, value, mean), z + mean])
+        flow = rate[None] * jnp.stack([objective.gain(z, value, mean), z + mean])
         return Side(jnp.where(quoting, x, jnp.nan), rate, flow)
 
     def _condition(self, which: int, slope: Rows) -> Any:
@@ -256,7 +255,7 @@ class Moment(eqx.Module):
         quoting = jnp.isfinite(side.distance)
         x = jnp.where(quoting, side.distance, 0.0)
         changed, slope = self.landing(u, channel.side)(x)
-        (value, mean), ahead = changed - u, slope * x
+        (value, mean), ahead = changed - u, slope * x[None]
         condition, one = self._condition(which, slope), jnp.ones_like(x)
         a, b = value - ahead[0], mean - ahead[1]
         steepness = jax.jvp(lambda x: condition(x, a, b), (x,), (one,))[1]
@@ -267,7 +266,7 @@ class Moment(eqx.Module):
         worth_by_mean = jax.jvp(lambda mean: objective.gain(z, value, mean), (mean,), (one,))[1]
         shift = channel.notional + slope[1] - (z + mean) / jnp.where(hazard > 0, hazard, 1.0)
         shift = jnp.where(quoting & (steepness > 0), -shift / jnp.where(steepness > 0, steepness, 1.0), 0.0)
-        return side.rate * jnp.stack(
+        return side.rate[None, None] * jnp.stack(
             [jnp.stack([worth_by_value, worth_by_mean]), jnp.stack([by_value * shift, 1 + by_mean * shift])]
         )
 
@@ -282,16 +281,16 @@ class Moment(eqx.Module):
         taps = [rows[..., first + k : first + k + n] for k in (-1, 0, 1, 2)]
         scale = equation.problem.size / equation.spacing
         if equation.monotone:
-            return lambda x: _linear(taps, x * scale, scale)
+            return lambda x: _linear(taps, x[None] * scale, scale)
         taps = _one_sided(taps, rows, first, grid, side)
         coefficients = _cubic(taps)
-        return lambda x: _polynomial(coefficients, x * scale, scale)
+        return lambda x: _polynomial(coefficients, x[None] * scale, scale)
 
 
 def _one_sided(taps: list[Rows], rows: Rows, first: int, grid: AccountsGrid, side: int) -> list[Rows]:
     """Replace the taps that would reach across zero cash by the cubic through four nodes on the landing's own side."""
     jump = grid.per_lot
-    number = jnp.arange(taps[0].shape[-1]) - grid.low - side * jump  # of the landing node, zero at no cash
+    number = jnp.arange(taps[0].shape[-1])[None, None] - grid.low - side * jump  # of the landing node, zero at no cash
     zero = grid.low + jump + _REACH
 
     def continued(step: int) -> Rows:

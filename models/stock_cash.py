@@ -6,8 +6,8 @@
 
 The stock is booked at the reference price, so a fill earns `v b` or `v a` whatever the dealer holds. `rho(C)` is the
 lending rate `r` above zero and the borrowing rate below, `f` a fee on short stock, `l` the cost of closing the book.
-With one interest rate and no credit line the cash account drops out: `V = E (S + C) + theta(t, S)`, `E = e^{r (T - t)}`;
-else `theta` depends on it.
+With one interest rate and no credit line the cash account drops out: `V = E (S + C) + theta(t, S)`,
+`E = e^{r (T - t)}`; else `theta` depends on it.
 """
 
 from __future__ import annotations
@@ -189,11 +189,12 @@ class StockCashDealer(Problem):
         """
         tau, sign = jnp.broadcast_arrays(jnp.asarray(tau, float), sign)
         nodes, weights = np.polynomial.legendre.leggauss(24)
-        s = 0.5 * tau[..., None] * (jnp.asarray(nodes) + 1)  # time to go at which the cost falls due
-        slope = self.volatility * self._slope(s, sign[..., None])
+        nodes, weights = (jnp.reshape(jnp.asarray(x), (-1, *(1,) * tau.ndim)) for x in (nodes, weights))
+        s = 0.5 * tau[None] * (nodes + 1)  # time to go at which the cost falls due
+        slope = self.volatility * self._slope(s, sign[None])
         cost = self.objective.running_cost(self.exposure(s, jnp.ones_like(s)), slope, 1 / self.lot)
         growth = 2 * self.growth + self.volatility**2
-        running = 0.5 * tau * jnp.sum(jnp.asarray(weights) * jnp.exp(growth * (tau[..., None] - s)) * cost, axis=-1)
+        running = 0.5 * tau * jnp.sum(weights * jnp.exp(growth * (tau[None] - s)) * cost, axis=0)
         return self._slope(tau, sign), running + jnp.exp(growth * tau) * self.objective.terminal_cost(1 / self.lot)
 
     def _slope(self, tau: Any, sign: Any) -> Any:
