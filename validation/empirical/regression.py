@@ -8,6 +8,7 @@ not the truth is linear. What is assumed of the errors is chosen by name; see `e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -87,14 +88,17 @@ class Regression:
         raise KeyError(name)
 
     def p_value_of(self, hypothesis: Mapping[str, float]) -> float:
-        """Of coefficients being what `hypothesis` says, all together: Hotelling's T² against Fisher's F."""
+        """Of coefficients being what `hypothesis` says, all together: Hotelling's T² against Fisher's F.
+
+        `nan` where there are fewer degrees of freedom than coefficients to test, as with two clusters.
+        """
         names = [c.name for c in self.coefficients]
         at = [names.index(name) for name in hypothesis]
         gap = np.array([self.coefficients[i].estimate for i in at]) - np.array(list(hypothesis.values()))
         freedom, tested = self.coefficients[0].degrees_of_freedom, len(at)
         second = freedom - tested + 1
         if second <= 0:
-            raise ValueError(f"{tested} coefficients cannot be tested together with {freedom:g} degrees of freedom")
+            return math.nan
         statistic = float(gap @ np.linalg.solve(self.joint[np.ix_(at, at)], gap)) * second / (freedom * tested)
         return float(special.fdtrc(tested, second, statistic))
 

@@ -207,7 +207,9 @@ def _short(errors: str) -> str:
     return errors.split(":")[0].split(",")[0]
 
 
-def _p(value: float) -> str:
+def _p(value: float | None) -> str:
+    if value is None or np.isnan(value):
+        return "—"
     return "< .001" if value < 0.001 else f"{value:.3f}"
 
 

@@ -11,13 +11,14 @@ import numpy as np
 
 from ...models import StockCashDealer
 from ..calibration import calibrate
+from ..calibration._inference import FEWEST
 from ..messages import Session
 from .cleaning import RULES, Cleaned, CleaningRules, Removal, clean
 from .comparison import QuoteComparison, compare_quotes
 from .errors import HAC, HC3, Clustered, Cosines, Covariance
 from .intervals import form_intervals, observe_seconds
 from .model import ROUGH, dealers_like, predict_intervals, predict_quotes
-from .panel import Panel
+from .panel import UNITS, Panel
 from .quotes import with_quotes
 from .regression import Regression, regress
 from .synthetic_panel import Audit, audit, expected_signs, tianjin_panel
@@ -94,16 +95,16 @@ def study_messages(
     """
     cleaned = clean(observe_seconds(path, session), rules or CleaningRules(stale_after=_STALE_SECONDS))
     panel, thin = form_intervals(cleaned, seconds)
+    regressions, not_done = _regressions(panel, _kinds(panel))
     record = calibrate(path, session=session)
     panel = predict_intervals(panel, record, advance)
-    regressions, not_done = _regressions(panel, (Cosines(), HAC(), HC3()))
     return Study(
         title=f"What explains the spread: {panel.stocks[0]}",
         cleaned=cleaned,
         thin=tuple(thin),
         panel=panel,
         regressions=regressions,
-        comparisons=_comparisons(panel, Cosines()),
+        comparisons=_comparisons(panel, _kinds(panel)[0]),
         not_done=not_done,
         remarks=[
             f"The model is the dealer of the calibrated market ({record.definition}): k and the risk aversion, set as "
@@ -132,11 +133,11 @@ def study_panel(
     needed = [name for name in dict.fromkeys(sum(CAUSES.values(), ())) if name in panel]
     cleaned = clean(panel, rules, needed)
     rows = with_quotes(cleaned.panel)
-    if problem is not None:
-        rows = predict_quotes(rows, dealers_like(problem), 1e4, "basis points", ROUGH, advance=advance)
     rows = rows.without({name: "the data have no such column" for name in CAUSES["spread"] if name not in rows})
-    several = len(rows.stocks) > 1
-    regressions, not_done = _regressions(rows, (Clustered(), HAC(), HC3()) if several else (Cosines(), HAC(), HC3()))
+    regressions, not_done = _regressions(rows, _kinds(rows))
+    if problem is not None:
+        _check_units(rows)
+        rows = predict_quotes(rows, dealers_like(problem), 1e4, "basis points", ROUGH, advance=advance)
     predicted = "predicted_spread" in rows
     if not predicted:
         not_done["comparison"] = "no model was named; give a case file with --model"
@@ -146,10 +147,22 @@ def study_panel(
         thin=(),
         panel=rows,
         regressions=regressions,
-        comparisons=_comparisons(rows, Clustered() if several else Cosines()) if predicted else (),
+        comparisons=_comparisons(rows, _kinds(rows)[0]) if predicted else (),
         not_done=not_done,
         remarks=["The quotes of each row come from the solver, at the inventory held."] if predicted else [],
     )
+
+
+def _check_units(panel: Panel) -> None:
+    """Raise `ValueError` where a column that a dealer is made from is not in the unit that the dealer's problem has."""
+    for name in ("volatility", "liquidity", "inventory", "funding_cost", "risk_aversion"):
+        if name in panel and panel.units[name] != UNITS[name]:
+            raise ValueError(
+                f"{panel.source}: {name} is in {panel.units[name]}, and the model takes it {UNITS[name]}; "
+                f"convert it, and name its head {name} [{UNITS[name]}]"
+            )
+    if "inventory" not in panel:
+        raise ValueError(f"{panel.source}: no column inventory, at which the model's quotes are taken; add it, in lots")
 
 
 def study_synthetic(stocks: int = 20, days: int = 60, seed: int = 0, advance: Advance = None) -> Study:
@@ -164,6 +177,13 @@ def study_synthetic(stocks: int = 20, days: int = 60, seed: int = 0, advance: Ad
     ]
     dirt = audit(found.cleaned, drawn.planted)
     return replace(found, remarks=remarks, signs=expected_signs(found.panel), dirt=dirt)
+
+
+def _kinds(panel: Panel) -> tuple[Covariance, ...]:
+    """The kinds of errors to tell, the one to read first."""
+    if len(panel.stocks) > 1:
+        return Clustered(), HAC(), HC3()
+    return (Cosines(), HAC(), HC3()) if len(panel) >= FEWEST else (HAC(), HC3())
 
 
 def _regressions(
