@@ -109,6 +109,20 @@ class Equation(eqx.Module):
     def axes(self) -> tuple[Nodes]:
         return (self.nodes,)
 
+    @property
+    def per_lots(self) -> tuple[int]:
+        """Nodes to a lot on every axis."""
+        return (self.grid.per_lot,)
+
+    def distances(self, tau: Any, u: Any) -> tuple[Any, Any]:
+        """Optimal distances, each (times, nodes), for `tau` (times,) and `u` (times, 2, nodes)."""
+
+        def at(tau: Any, rows: Rows) -> tuple[Any, Any]:
+            moment = self.at(tau)
+            return moment.side(rows, 0).distance, moment.side(rows, 1).distance
+
+        return jax.vmap(at)(tau, u)
+
     def memory(self) -> tuple[()]:
         """What an evaluation starts from where none went before: here it needs nothing."""
         return ()

@@ -8,9 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..models.problem import Problem
-from ._equation import Equation, Grid
-
 
 class Tables(NamedTuple):
     """Tables of shape (times, nodes, ...): one axis for the time to go and one for each state variable that matters.
@@ -46,20 +43,15 @@ def clock(steps: int) -> np.ndarray:
     return np.linspace(0.0, 1.0, steps + 1) ** 2
 
 
-def tabulate(equation: Equation, u: Any, residual: Any, iterations: Any) -> Tables:
-    """Tables from `u` of shape (times, 2, nodes) at evenly spaced times to go."""
+def tabulate(equation: Any, u: Any, residual: Any, iterations: Any) -> Tables:
+    """Tables from `u` of shape (times, 2, nodes, ...) at times to go evenly spaced on the `clock`."""
     tau = equation.problem.horizon * clock(u.shape[0] - 1)
-
-    def distances(t: Any, rows: Any) -> Any:
-        moment = equation.at(t)
-        return moment.side(rows, 0).distance, moment.side(rows, 1).distance
-
-    bid, ask = jax.vmap(distances)(tau, u)
+    bid, ask = equation.distances(tau, u)
     unknown = jnp.full_like(u[:, 0], jnp.nan)
-    return Tables(tau, (equation.nodes,), u[:, 0], u[:, 1], bid, ask, residual, unknown, unknown, iterations)
+    return Tables(tau, equation.axes, u[:, 0], u[:, 1], bid, ask, residual, unknown, unknown, iterations)
 
 
-def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:
+def refine(equations: list[Any], levels: list[Tables]) -> Tables:
     """Richardson's extrapolation of second-order tables, the finest first, each with half the resolution of the last.
 
     With levels f, c, d the answer is `R = f + (f - c)/3`. Where the solution is smooth the differences fall to a
@@ -67,52 +59,65 @@ def refine(problem: Problem, grid: Grid, levels: list[Tables]) -> Tables:
     its error; the share grows with the fall observed. Where the differences hardly halve (beside a limit that binds,
     or under transport without diffusion) nothing can be extrapolated: there `R` fades into `f`, and the error into
     six times the larger difference.
+
+    `equations` belong to the levels and tell quotes. A level may keep as many times as the next one, or twice as many,
+    and likewise for the nodes of each axis.
     """
     if len(levels) == 1:
         return levels[0]
     fine, mid, rough = levels
-    stride = 2 if problem.moves else 1
+    strides = [1 + (a > b) for a, b in zip(fine.value.shape, mid.value.shape, strict=True)]
+    every = tuple(slice(None, None, stride) for stride in strides)
+    thin = (*every[:1], slice(None), *every[1:])
     rows = [jnp.stack([t.value, t.mean], axis=1) for t in levels]
-    first = rows[0][::2, :, ::stride] - rows[1]  # on the middle grid
-    second = rows[1][::2, :, ::stride] - rows[2]  # on the rough grid
-    fall = _fall(first[::2, 0, ::stride], second[:, 0], 2 * (grid.per_lot // stride**2) + 1)[:, None]
+    first, second = rows[0][thin] - rows[1], rows[1][thin] - rows[2]  # on the middle grid, on the rough grid
+    windows = [2 * n + 1 for n in equations[2].per_lots]
+    fall = _fall(first[:, 0][every], second[:, 0], windows)[:, None]
     trust = jnp.clip((0.6 - fall) / 0.2, 0.0, 1.0)
-    u = rows[0] + _prolong(_prolong(trust, stride) * first / 3, stride)
-    coarse = rows[1] + _prolong(trust * second / 3, stride)
-    best = tabulate(Equation(problem, grid), u, fine.residual, fine.iterations)
-    before = tabulate(Equation(problem, grid.coarser(stride)), coarse, mid.residual, mid.iterations)
+    u = rows[0] + _prolong(_prolong(trust, strides) * first / 3, strides)
+    coarse = rows[1] + _prolong(trust * second / 3, strides)
+    best = tabulate(equations[0], u, fine.residual, fine.iterations)
+    before = tabulate(equations[1], coarse, mid.residual, mid.iterations)
 
     def estimate(gap: Any, second_gap: Any) -> Any:
-        larger = jnp.maximum(gap, jnp.abs(_prolong(second_gap, stride)))
-        sure, share = _prolong(trust, stride), jnp.clip(_prolong(2 * fall / 3, stride), 1 / 6, 0.5)
-        return _prolong(sure * share * gap + (1 - sure) * 6 * larger, stride)[:, 0]
+        larger = jnp.maximum(gap, jnp.abs(_prolong(second_gap, strides)))
+        sure, share = _prolong(trust, strides), jnp.clip(_prolong(2 * fall / 3, strides), 1 / 6, 0.5)
+        return _prolong(sure * share * gap + (1 - sure) * 6 * larger, strides)[:, 0]
 
     def quote_gap(upper: Tables, lower: Tables) -> Any:
-        bid, ask = (jnp.abs(a[::2, ::stride] - b) for a, b in ((upper.bid, lower.bid), (upper.ask, lower.ask)))
+        bid, ask = (jnp.abs(a[every] - b) for a, b in ((upper.bid, lower.bid), (upper.ask, lower.ask)))
         return jnp.maximum(bid, ask)[:, None]
 
     return best._replace(
-        error=estimate(jnp.abs(u[::2, :, ::stride] - coarse)[:, :1], second[:, :1]),
+        error=estimate(jnp.abs(u[thin] - coarse)[:, :1], second[:, :1]),
         quote_error=estimate(quote_gap(best, before), quote_gap(mid, rough)),
         residual=jnp.max(jnp.stack([t.residual for t in levels])),
         iterations=sum(t.iterations for t in levels),
     )
 
 
-def _fall(first: Any, second: Any, window: int) -> Any:
+def _fall(first: Any, second: Any, windows: list[int]) -> Any:
     """By how much differences fall from level to level: a ratio of root mean squares over two lots around each node."""
 
     def mean_square(table: Any) -> Any:
-        return jax.vmap(lambda row: jnp.convolve(row, jnp.ones(window), mode="same"))(table**2)
+        table = table**2
+        for axis, window in enumerate(windows, start=1):
+            line = jnp.moveaxis(table, axis, -1)
+            flat = jax.vmap(lambda row, n=window: jnp.convolve(row, jnp.ones(n), mode="same"))(
+                line.reshape(-1, line.shape[-1])
+            )
+            table = jnp.moveaxis(flat.reshape(line.shape), -1, axis)
+        return table
 
     tiny = jnp.finfo(first.dtype).tiny
     return jnp.sqrt((mean_square(first) + tiny) / (mean_square(second) + tiny))
 
 
-def _prolong(u: Any, stride: int) -> Any:
-    """(times, rows, nodes) onto twice the times and, for `stride` 2, twice the nodes, linearly."""
-    u = _double(u, 0)
-    return _double(u, 2) if stride == 2 else u
+def _prolong(u: Any, strides: list[int]) -> Any:
+    """(times, rows, nodes, ...) onto twice the times or nodes, linearly, along the axes whose stride is 2."""
+    for axis, stride in zip((0, *range(2, u.ndim)), strides, strict=True):
+        u = _double(u, axis) if stride == 2 else u
+    return u
 
 
 def _double(u: Any, axis: int) -> Any:

@@ -16,6 +16,7 @@ Cubics do not reach across `C = 0`, where the interest has a kink and the soluti
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -24,6 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from ..models._precision import is_traced
 from ..models.channels import Channel
 from ..models.stock_cash import StockCashDealer
 from ._account_lines import Factors, along_cash, along_fills, along_stock, fills_factors, stock_factors
@@ -32,7 +34,9 @@ from ._equation import Grid, mixing, permitted, upwind_stencil
 Rows = Float[Array, "2 stocks cash"]
 Field = Float[Array, "stocks cash"]
 
+_ROOM = 1  # lots beyond what a dealer reaches
 _REACH = 2  # nodes beyond a fill's whole jump that the interpolation needs
+_LOOKS = 4  # at a quote that nothing is known of; each is a hundredth part as wrong as the last
 _STIFF = 0.1  # Courant number from which the transport of cash is inverted and not left to the iteration
 
 
@@ -50,6 +54,32 @@ class AccountsGrid(eqx.Module):
     def coarser(self, factor: int) -> AccountsGrid:
         """The grid of every `factor`-th node of both accounts."""
         return AccountsGrid(self.stock.coarser(factor), self.per_lot // factor, self.low // factor, self.high // factor)
+
+
+def cash_range(problems: list[Any], stock: Grid, name: str) -> tuple[int, int]:
+    """Lots of cash, below and above zero, that a dealer reaches who starts with empty accounts: `C = W - S`.
+
+    Wealth may rise by what both sides would earn if the dealer did not mind risk. A credit line ends the fills that
+    lead below it. Raises `ValueError` where the range cannot be told because the parameters are traced.
+    """
+    reach = math.ceil(stock.half / stock.per_lot)
+    try:
+        profits = [_most_profit(problem) for problem in problems]
+        lines = [reach if p.credit_line is None else float(p.credit_line) / float(p.lot) for p in problems]
+    except (TypeError, jax.errors.ConcretizationTypeError):
+        raise ValueError(
+            f"{name}: the range of cash depends on the demand, lot, horizon and credit line, which are traced here; "
+            "state it in lots, for instance cash_range=(14, 18)"
+        ) from None
+    return min(reach, math.ceil(max(lines)) + 1) + _ROOM, reach + math.ceil(max(profits)) + _ROOM
+
+
+def _most_profit(problem: Any) -> float:
+    """What both sides would earn at a dealer who does not mind risk, in lots."""
+    if is_traced(problem):
+        raise TypeError
+    rate = sum(float(demand.hamiltonian(0.0)) for demand in (problem.bid_demand, problem.ask_demand))
+    return rate * float(problem.horizon)
 
 
 class Side(NamedTuple):
@@ -106,6 +136,25 @@ class TwoAccounts(eqx.Module):
     @property
     def axes(self) -> tuple[Array, Array]:
         return self.stock, self.cash
+
+    @property
+    def per_lots(self) -> tuple[int, int]:
+        """Nodes to a lot on either axis."""
+        return self.grid.stock.per_lot, self.grid.per_lot
+
+    def distances(self, tau: Any, u: Any) -> tuple[Any, Any]:
+        """Optimal distances, each (times, stocks, cash), for `tau` (times,) and `u` (times, 2, stocks, cash)."""
+
+        def at(x: tuple[Any, Rows]) -> tuple[Field, Field]:
+            moment = self.at(x[0])
+
+            def look(_: Any, quotes: tuple[Field, Field]) -> tuple[Field, Field]:
+                bid, ask = (jnp.where(jnp.isfinite(quote), quote, 0.0) for quote in quotes)
+                return moment.side(x[1], 0, bid).distance, moment.side(x[1], 1, ask).distance
+
+            return lax.fori_loop(0, _LOOKS, look, self.memory())  # each lands where the last one's quote leads
+
+        return lax.map(at, (tau, u))
 
     @property
     def spacing(self) -> Any:

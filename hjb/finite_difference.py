@@ -12,6 +12,8 @@ Three grids, each with half the nodes and steps of the next, give Richardson's e
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import equinox as eqx
 
 from ..models._precision import is_traced
@@ -20,68 +22,133 @@ from ._derivatives import differentiable
 from ._equation import Equation, Grid, grid_for
 from ._march import march
 from ._tables import Tables, refine, tabulate
+from ._two_accounts import AccountsGrid, TwoAccounts, cash_range
 from .solution import Solution
+
+_KEPT = 64  # times at most that tables over two accounts hold
+
+
+def _whole_pair(value: Any) -> tuple[int, int] | None:
+    return None if value is None else tuple(value)  # type: ignore[return-value]
 
 
 class FiniteDifference(eqx.Module):
     """Settings of the finite-difference method, for `StockCashDealer` and, as a second route, `InventoryDealer`.
 
-    nodes_per_lot:  nodes to a lot, a multiple of 4 (inventory that only moves by fills needs one node and takes it).
-    steps:          time steps over the horizon, a multiple of 4.
+    nodes_per_lot:  nodes to a lot, a multiple of 4 (inventory that only moves by fills needs one node and takes it);
+                    None for 20, or 4 where the cash account matters.
+    steps:          time steps over the horizon, a multiple of 4; None for 400, or 200 where the cash account matters.
     extrapolate:    Richardson's extrapolation over three grids (then fourth order where smooth), or the plain scheme.
     tolerance:      of the nonlinear solve in each step, relative to the largest value.
     max_iterations: per step; reaching it leaves the solution not converged.
     half_width:     of the grid in lots, or None to derive it from the problem's limit.
+
+    Where the cash account matters (see `StockCashDealer`), the grid has it as a second axis:
+
+    cash_nodes_per_lot: nodes to a lot of cash, a multiple of 4; None for `nodes_per_lot`.
+    cash_range:     lots below and above zero that the cash axis spans, such as (14, 18), or None to derive them from
+                    the limits and the profit to be expected.
+    monotone:       first order in cash, but the generator has no negative off-diagonals whatever the quotes.
     """
 
-    nodes_per_lot: int = eqx.field(static=True, default=20)
-    steps: int = eqx.field(static=True, default=400)
+    nodes_per_lot: int | None = eqx.field(static=True, default=None)
+    steps: int | None = eqx.field(static=True, default=None)
     extrapolate: bool = eqx.field(static=True, default=True)
     tolerance: float = eqx.field(static=True, default=1e-11)
     max_iterations: int = eqx.field(static=True, default=500)
     half_width: int | None = eqx.field(static=True, default=None)
+    cash_nodes_per_lot: int | None = eqx.field(static=True, default=None)
+    cash_range: tuple[int, int] | None = eqx.field(static=True, default=None, converter=_whole_pair)
+    monotone: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         multiple = 4 if self.extrapolate else 1
-        for name, least in (("nodes_per_lot", 1), ("steps", 4), ("max_iterations", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"FiniteDifference: {name} must be a whole number of at least {least}, got {value!r}")
-        for name in ("nodes_per_lot", "steps"):
-            if getattr(self, name) % multiple:
+        for name, least in (("nodes_per_lot", 1), ("cash_nodes_per_lot", 1), ("steps", 4), ("max_iterations", 1)):
+            _check_whole(name, getattr(self, name), least)
+        for name in ("nodes_per_lot", "cash_nodes_per_lot", "steps"):
+            if (getattr(self, name) or 0) % multiple:
                 raise ValueError(
                     f"FiniteDifference: {name} must be a multiple of {multiple} for Richardson's extrapolation, "
                     f"got {getattr(self, name)}; round it up or pass extrapolate=False"
                 )
         if not 0 < self.tolerance < 1:
             raise ValueError(f"FiniteDifference: tolerance must lie between 0 and 1, got {self.tolerance!r}")
+        if self.cash_range is not None:
+            if len(self.cash_range) != 2:
+                raise ValueError(f"FiniteDifference: cash_range must be two numbers of lots, got {self.cash_range!r}")
+            for lots in self.cash_range:
+                _check_whole("each number in cash_range", lots, 2)
 
     def grid(self, problem: Problem) -> Grid:
-        """The finest grid for a problem."""
-        per_lot = self.nodes_per_lot if problem.moves else 1
+        """The finest grid for a problem, of its inventory."""
+        usual = 4 if getattr(problem, "cash_matters", False) else 20
+        per_lot = (self.nodes_per_lot or usual) if problem.moves else 1
         if self.half_width is not None:
             return Grid(per_lot, self.half_width * per_lot)
         return grid_for(problem, per_lot, "FiniteDifference")
 
     def solution(self, problem: Problem) -> Solution:
         """Solve; called by `solve`, inside double precision."""
-        grid, traced = self.grid(problem), is_traced(problem)
-        tables = differentiable(lambda problem: _solve(problem, self, grid, traced), problem)
+        traced, build = is_traced(problem), self._builder([problem])
+        tables = differentiable(lambda problem: _solve(problem, self, build, traced), problem)
         return Solution(problem, self, tables, power=2)
 
     def solve_batch(self, problems: list[Problem], stacked: Problem) -> Solution:
         """Solve problems that share their shape; `stacked` has them along the leading axis of every leaf."""
-        grid = max((self.grid(problem) for problem in problems), key=lambda grid: grid.half)
-        tables = eqx.filter_vmap(lambda problem: _solve(problem, self, grid, False))(stacked)
+        build = self._builder(problems)
+        tables = eqx.filter_vmap(lambda problem: _solve(problem, self, build, False))(stacked)
         return Solution(problems[0], self, tables, power=2)
+
+    def _builder(self, problems: list[Any]) -> Levels:
+        """How to state the problems' equation on a sequence of grids, wide enough for each of them."""
+        grid = max((self.grid(problem) for problem in problems), key=lambda grid: grid.half)
+        if not getattr(problems[0], "cash_matters", False):
+            steps = self.steps or 400
+            return Levels(grid if problems[0].moves else None, grid, steps, steps, False)
+        per_lot = self.cash_nodes_per_lot or grid.per_lot
+        lots = self.cash_range or cash_range(problems, grid, "FiniteDifference")
+        steps = self.steps or 200
+        accounts = AccountsGrid(grid, per_lot, lots[0] * per_lot, lots[1] * per_lot)
+        return Levels(accounts, accounts, steps, _kept(steps // 4 if self.extrapolate else steps), self.monotone)
+
+
+class Levels(NamedTuple):
+    """The equation of a problem at several resolutions; static, part of the compiled shape."""
+
+    refined: Grid | AccountsGrid | None  # the finest grid, or None where refining the time is all there is
+    grid: Grid | AccountsGrid
+    steps: int
+    kept: int  # times that every level of two accounts keeps; one account keeps all
+    monotone: bool
+
+    def equation(self, problem: Any, factor: int) -> Any:
+        grid = self.grid if self.refined is None else self.grid.coarser(factor)
+        if isinstance(grid, AccountsGrid):
+            return TwoAccounts(problem, grid, self.monotone)
+        return Equation(problem, grid)
+
+    def every(self, factor: int) -> int:
+        """Steps from one time that is kept to the next, on the grid coarser by `factor`."""
+        return self.steps // factor // self.kept if isinstance(self.grid, AccountsGrid) else 1
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise ValueError(f"FiniteDifference: {name} must be a whole number of at least {least}, got {value!r}")
+
+
+def _kept(steps: int) -> int:
+    """The most times not above `_KEPT` that divide the steps evenly; all of them where that would leave too few."""
+    fits = [count for count in range(1, _KEPT + 1) if steps % count == 0]
+    return fits[-1] if 4 * fits[-1] >= _KEPT or steps <= _KEPT else steps
 
 
 @eqx.filter_jit
-def _solve(problem: Problem, method: FiniteDifference, grid: Grid, traced: bool) -> Tables:
-    levels = []
+def _solve(problem: Problem, method: FiniteDifference, levels: Levels, traced: bool) -> Tables:
+    equations, tables = [], []
     for factor in (1, 2, 4) if method.extrapolate else (1,):
-        coarse = grid.coarser(factor) if problem.moves else grid
-        equation = Equation(problem, coarse)
-        path = march(equation, method.steps // factor, 1, method, traced)
-        levels.append(tabulate(equation, path.u, path.residual, path.iterations))
-    return refine(problem, grid, levels)
+        equation = levels.equation(problem, factor)
+        path = march(equation, levels.steps // factor, levels.every(factor), method, traced)
+        equations.append(equation)
+        tables.append(tabulate(equation, path.u, path.residual, path.iterations))
+    return refine(equations, tables)

@@ -13,10 +13,10 @@ import numpy as np
 
 from ..models._precision import is_traced
 from ..models.inventory import AvellanedaStoikov
+from ..models.investor import Investor
 from ..models.objectives import PreCommitment
 from ..models.printed import PrintedDealer
 from ..models.problem import Dealer, Problem
-from ..models.stock_cash import StockCashDealer
 from ._occupancy import idle_share
 from ._tables import Tables
 from .closed_form import ClosedForm
@@ -42,8 +42,10 @@ def solve(problem: Dealer, method: Any = None) -> Solution:
     answer warns `NotConverged` and returns a solution whose `converged` is False and whose `result` says why.
     """
     if not isinstance(problem, Dealer):
-        raise TypeError(f"solve needs a problem from twosided.models, got {type(problem).__name__}")
-    _refuse_unsolvable(problem)
+        raise TypeError(
+            f"solve needs a dealer's problem from twosided.models, got {type(problem).__name__}"
+            + ("; take solve_investor" if isinstance(problem, Investor) else "")
+        )
     method = default_method(problem) if method is None else method
     if type(method) not in METHODS.values():
         raise TypeError(f"method must be one of {', '.join(METHODS)} from twosided.hjb, got {method!r}")
@@ -70,8 +72,6 @@ def solve_many(problems: Sequence[Dealer], method: Any = None) -> list[Solution]
     problems = list(problems)
     if not problems:
         return []
-    for problem in problems:
-        _refuse_unsolvable(problem)
     method = default_method(problems[0]) if method is None else method
     _refuse_unfit(problems[0], method)
     shapes = {jax.tree.structure(problem) for problem in problems}
@@ -112,16 +112,6 @@ def default_method(problem: Any) -> Any:
     if isinstance(problem.objective, PreCommitment):
         return TargetMethod()
     return FiniteDifference() if problem.moves else Lattice()
-
-
-def _refuse_unsolvable(problem: Any) -> None:
-    if isinstance(getattr(problem, "objective", None), PreCommitment):
-        return  # its own method says what it cannot do
-    if isinstance(problem, StockCashDealer) and problem.cash_matters:
-        raise ValueError(
-            "borrowing_rate, short_fee, credit_line and short_limit make the cash account matter by itself, which "
-            "needs the two-dimensional solver in stock and cash; it is not there yet: leave them out"
-        )
 
 
 def _refuse_unfit(problem: Any, method: Any) -> None:
