@@ -1,6 +1,7 @@
 """Cleaning: each rule finds what it is for and nothing else, and every removal is on the list."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,6 +102,7 @@ def test_a_bid_that_stands_while_the_ask_moves_is_not_stale():
 
 def test_a_run_of_quotes_does_not_reach_into_the_next_stock():
     panel = sound()
+    panel = replace(panel, period=np.arange(2.0 * DAYS))  # the second stock is listed when the first is delisted
     last = DAYS - 1
     stood = {name: [(last + i, float(panel[name][last])) for i in (-1, 0, 1, 2)] for name in ("bid", "ask")}
     assert clean(spoilt(panel, **stood)).removed("stale").size == 0

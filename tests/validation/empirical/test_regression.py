@@ -96,6 +96,18 @@ def test_estimates_are_least_squares_and_errors_those_of_each_formula():
     assert (found.rows, found.stocks) == (60, 5)
 
 
+def test_errors_by_cosines_are_their_formula_written_out():
+    panel = linear_panel(12, days=40, memory=0.5)
+    x, _, e, bread = written_out(panel)
+    n, waves = 40, 8  # the fewest that are taken
+    t = np.arange(1, n + 1) - 0.5
+    projected = [np.sqrt(2 / n) * np.cos(np.pi * j * t / n) @ (x * e[:, None]) for j in range(1, waves + 1)]
+    summed = n * sum(np.outer(each, each) for each in projected) / waves * n / (n - 4)
+    found = regress(panel, "spread", NAMES, Cosines())
+    assert found.joint == pytest.approx(bread @ summed @ bread, rel=1e-7, abs=1e-12)
+    assert found["volatility"].degrees_of_freedom == waves
+
+
 def test_errors_within_each_stock_only_are_what_hac_allows_for_in_a_panel():
     panel = linear_panel(1, stocks=4, days=15, memory=0.5)
     x, _, e, bread = written_out(panel)
