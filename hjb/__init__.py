@@ -6,24 +6,34 @@ from .._lazy import make_lazy
 
 if TYPE_CHECKING:
     from .closed_form import ClosedForm
+    from .evaluation import Moments, evaluate, evaluate_many
     from .finite_difference import FiniteDifference
+    from .investor import InvestorSolution, solve_investor
     from .lattice import Lattice
     from .policy import Policy
     from .pre_commitment import PreCommitmentFrontier, TargetMethod, pre_commitment_frontier
     from .solution import NotConverged, Solution
     from .solve import solve, solve_many
+    from .static import StaticQuotes, best_static_quotes
 
 __all__ = [
     "ClosedForm",
     "FiniteDifference",
+    "InvestorSolution",
     "Lattice",
+    "Moments",
     "NotConverged",
     "Policy",
     "PreCommitmentFrontier",
     "Solution",
+    "StaticQuotes",
     "TargetMethod",
+    "best_static_quotes",
+    "evaluate",
+    "evaluate_many",
     "pre_commitment_frontier",
     "solve",
+    "solve_investor",
     "solve_many",
 ]
 
@@ -31,11 +41,14 @@ make_lazy(
     __name__,
     {
         "closed_form": ("ClosedForm",),
+        "evaluation": ("Moments", "evaluate", "evaluate_many"),
         "finite_difference": ("FiniteDifference",),
+        "investor": ("InvestorSolution", "solve_investor"),
         "lattice": ("Lattice",),
         "policy": ("Policy",),
         "pre_commitment": ("PreCommitmentFrontier", "TargetMethod", "pre_commitment_frontier"),
         "solution": ("NotConverged", "Solution"),
         "solve": ("solve", "solve_many"),
+        "static": ("StaticQuotes", "best_static_quotes"),
     },
 )

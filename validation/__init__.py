@@ -7,6 +7,7 @@ from .._lazy import make_lazy
 if TYPE_CHECKING:
     from . import empirical, markets, matching, order_flow
     from .calibration import Calibration, Reach, Virtual, calibrate
+    from .frontier import Frontier, frontier
     from .markets import (
         AuctionRules,
         DealerRules,
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from .replay import OwnOrder, Record, Replayed, read_record, replay
     from .report import write_report
     from .simulation import Simulation, simulate
+    from .sweeps import sweep
 
 __all__ = [
     "AuctionRules",
     "Calibration",
     "DataError",
     "DealerRules",
+    "Frontier",
     "Hawkes",
     "HawkesMarket",
     "HybridRules",
@@ -49,6 +52,7 @@ __all__ = [
     "calibrate",
     "empirical",
     "fit_hawkes",
+    "frontier",
     "hybrid_study",
     "markets",
     "matching",
@@ -58,6 +62,7 @@ __all__ = [
     "read_record",
     "replay",
     "simulate",
+    "sweep",
     "write_report",
     "wrong",
 ]
@@ -67,6 +72,7 @@ make_lazy(
     {
         "calibration": ("Calibration", "Reach", "Virtual", "calibrate"),
         "empirical": (),
+        "frontier": ("Frontier", "frontier"),
         "markets": (
             "AuctionRules",
             "DealerRules",
@@ -86,5 +92,6 @@ make_lazy(
         "replay": ("OwnOrder", "Record", "Replayed", "read_record", "replay"),
         "report": ("write_report",),
         "simulation": ("Simulation", "simulate"),
+        "sweeps": ("sweep",),
     },
 )

@@ -211,7 +211,7 @@ def frontier(
     sizes = {name: SHARED_SOLVE if name == "pre_commitment" else block for name in able}
     blocks = {name: cut("frontier", aversions.tolist(), {**settings, "reading": name}, sizes[name]) for name in able}
     with tempfile.TemporaryDirectory() as temporary:
-        store = Store(Path(folder if folder is not None else temporary) / "blocks")
+        store = Store(Path(folder) if folder is not None else Path(temporary) / "blocks")
         run(
             [piece for pieces in blocks.values() for piece in pieces],
             store,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from . import hjb, models, validation
     from .hjb import Solution, solve, solve_many
     from .models import Quotes
-    from .validation import Simulation, calibrate, simulate
+    from .validation import Simulation, calibrate, frontier, simulate
 
 __all__ = [
     "Quotes",
@@ -20,6 +20,7 @@ __all__ = [
     "Solution",
     "__version__",
     "calibrate",
+    "frontier",
     "hjb",
     "models",
     "simulate",
@@ -34,6 +35,6 @@ make_lazy(
     {
         "hjb": ("Solution", "solve", "solve_many"),
         "models": ("Quotes",),
-        "validation": ("Simulation", "calibrate", "simulate"),
+        "validation": ("Simulation", "calibrate", "frontier", "simulate"),
     },
 )

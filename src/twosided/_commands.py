@@ -132,8 +132,18 @@ def report(run: Path) -> None:
     from .validation._sample_file import read_paths
 
     summary = read_summary(run)
+    if summary["command"] == "frontier":
+        from ._frontier import write_again as write_frontier_again
+
+        write_frontier_again(run)
+        return _print_place(run)
     if summary["command"] == "study":
         from ._study import write_again
+
+        write_again(run)
+        return _print_place(run)
+    if "risk_aversion" in summary:
+        from ._calibrate_risk import write_again
 
         write_again(run)
         return _print_place(run)

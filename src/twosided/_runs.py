@@ -20,6 +20,7 @@ CASE, SOLUTION, SIMULATION, SUMMARY, REPORT = FILES = (
     "report.html",
 )
 PANEL, CLEANED, REMOVALS = STUDIED = ("panel.nc", "cleaned.nc", "removals.csv")
+FRONTIER = "frontier.nc"
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def _take_place(part: Path, out: Path) -> None:
         raise
     if had_one:
         for entry in old.iterdir():
-            if entry.name not in (*FILES, *STUDIED):
+            if entry.name not in (*FILES, *STUDIED, FRONTIER):
                 os.rename(entry, out / entry.name)
         shutil.rmtree(old, ignore_errors=True)
 

@@ -121,16 +121,61 @@ def regret(
 
 @app.command()
 def calibrate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Market messages, LOBSTER or Binance.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Market messages, LOBSTER or Binance; for a risk aversion a CSV of quotes or trades, or a case file.",
+        ),
+    ],
     definition: Annotated[
         str, typer.Option(help="What counts as a fill: 'reach', or 'virtual10' (any number of seconds).")
     ] = "virtual10",
     session: Annotated[
         str | None, typer.Option(metavar="OPEN-CLOSE", help="Such as 10:00-15:30; by default the file's own.")
     ] = None,
+    risk_aversion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WAY",
+            help="Calibrate the risk aversion: 'implied' by quotes (CSV: time,inventory,bid,ask), by trades with "
+            "'moments' or 'likelihood' (CSV: session,time,fill), or for a 'budget'.",
+        ),
+    ] = None,
+    case: Annotated[
+        Path | None, typer.Option(metavar="CASE.toml", help="The dealer by whom quotes or trades are explained.")
+    ] = None,
+    target_deviation: Annotated[
+        float | None, typer.Option(metavar="MONEY", help="Budget: standard deviation of wealth at the horizon.")
+    ] = None,
+    loss_probability: Annotated[
+        float | None, typer.Option(metavar="P", help="Budget: probability of ending more than --loss down.")
+    ] = None,
+    loss: Annotated[float | None, typer.Option(metavar="MONEY", help="For --loss-probability; 0 by default.")] = None,
+    limit_probability: Annotated[
+        float | None, typer.Option(metavar="P", help="Budget: probability of hitting the inventory limit.")
+    ] = None,
+    also: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Numbers to estimate as well: volatility,demand.scale, say.")
+    ] = None,
+    errors: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=ERROR", help="Standard error of a number the case states; repeatable."),
+    ] = None,
     out: Out = None,
 ) -> None:
-    """Measure volatility and demand from market messages, and state the dealer's case."""
+    """Measure volatility and demand from market messages and state the dealer's case; or find its risk aversion."""
+    if risk_aversion is not None:
+        from . import _calibrate_risk
+
+        targets = {
+            "deviation": target_deviation,
+            "loss_probability": loss_probability,
+            "loss": loss,
+            "limit_probability": limit_probability,
+        }
+        stated = {name: value for name, value in targets.items() if value is not None}
+        return _calibrate_risk.calibrate_risk(risk_aversion, file, case, out, stated, also, errors or ())
     from . import _commands
 
     _commands.calibrate(file, definition, session, out)
@@ -167,6 +212,32 @@ def study(
 
 
 @app.command()
+def frontier(
+    case: CaseFile,
+    points: Annotated[int, typer.Option(min=1, help="How many risk aversions, evenly in their logarithm.")] = 64,
+    low: Annotated[float | None, typer.Option("--from", help="The least; by default 1/32 of the case's own.")] = None,
+    high: Annotated[float | None, typer.Option("--to", help="The greatest; by default twice the case's own.")] = None,
+    readings: Annotated[
+        list[str] | None,
+        typer.Option(help="Of equilibrium, quadratic_variation, static, pre_commitment; repeatable, by default all."),
+    ] = None,
+    out: Out = None,
+    paths: Annotated[int | None, typer.Option(min=0, help="Simulated per point; 0 for none.")] = None,
+    seed: Seed = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Local processes; by default threads of this one.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers compute, tcp://HOST:PORT.")
+    ] = None,
+) -> None:
+    """Expected wealth against its standard deviation over a range of risk aversions: which one to take."""
+    from . import _frontier
+
+    given = {"paths": paths, "seed": seed, "workers": workers, "scheduler": scheduler}
+    given = {key: value for key, value in given.items() if value is not None}
+    _frontier.frontier(case, out, points, low, high, readings or (), given)
+
+
+@app.command()
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
     """Write a run's report.html anew from what is in its folder."""
     from . import _commands
@@ -189,12 +260,13 @@ def main() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    kept = ["nothing was written"]  # unless a command that was interrupted notes otherwise
     try:
         code = app(args=arguments, prog_name="twosided", standalone_mode=False) or 0
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        code, kept = INTERRUPTED, getattr(stop, "__notes__", kept)
     except SystemExit as stop:
-        code = int(stop.code or 0)
+        code, kept = int(stop.code or 0), getattr(stop, "__notes__", kept)
     except BrokenPipeError:  # whoever read our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
@@ -202,7 +274,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _complain("error: out of memory; take fewer paths, steps or nodes")
     except (ValueError, OSError, typer.TyperException) as error:
         return _complain(f"error: {_said(error)}")
-    return _complain("interrupted; nothing was written", code) if code in STOPPED else code
+    return _complain(f"interrupted; {'; '.join(kept)}", code) if code in STOPPED else code
 
 
 def _terminated(number: int, frame: object) -> None:

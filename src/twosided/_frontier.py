@@ -1,0 +1,148 @@
+"""`twosided frontier`: which risk aversion? Every reading of mean-variance over a range of it, in one folder."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from ._case import Case, read_case
+from ._errors import UserError, one_line
+from ._progress import announce
+from ._runs import CASE, FRONTIER, REPORT, new_run, read_summary, write_summary
+
+_LOWEST, _HIGHEST = 1 / 32, 2.0  # of the case's own risk aversion
+
+
+def frontier(
+    path: Path,
+    out: Path | None,
+    points: int,
+    low: float | None,
+    high: float | None,
+    readings: Sequence[str],
+    given: Mapping[str, Any],
+) -> None:
+    """Compute and certify a case's frontier.
+
+    low, high: ends of the range of risk aversions, by default from 1/32 of the case's own to twice that.
+    given:     paths, seed, workers and scheduler, where they were said.
+    """
+    from .validation._frontier_readings import READINGS
+    from .validation.frontier import frontier as compute
+
+    case = read_case(path)
+    out = out or Path("runs") / f"{case.name}-frontier"
+    aversions = _range(case, path, points, low, high)
+    kept = out.with_name(f"{out.name}.blocks")
+    names = [name.strip().replace("-", "_") for text in readings for name in text.split(",")]
+    with new_run(out) as folder:
+        started = time.perf_counter()
+        announce(f"Computing and simulating {aversions.size} risk aversions; finished ones are kept in {kept}")
+        try:
+            found = compute(
+                case.problem,
+                aversions,
+                names or tuple(READINGS),
+                initial=case.simulation.initial,
+                method=case.method,
+                folder=kept,
+                **{"seed": case.simulation.seed, **given},
+            )
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}: {one_line(error)}") from error
+        except (KeyboardInterrupt, SystemExit) as stop:
+            stop.add_note(f"finished points are kept in {kept}: the same command goes on from there")
+            raise
+        summary = _summary(case, found, time.perf_counter() - started)
+        (folder / CASE).write_text(case.to_toml(f"Written by twosided {__version__}."), encoding="utf-8")
+        found.save(folder / FRONTIER)
+        write_summary(folder, summary)
+        _write_page(folder / REPORT, found, case, summary)
+    print(found)
+    print(found.table())
+    print(_certified(found))
+    print(f"\nReport: {out / REPORT}")
+
+
+def write_again(run: Path) -> None:
+    """`twosided report` on the folder of a frontier."""
+    from .hjb.solution import write_whole
+    from .validation.frontier import Frontier
+
+    summary = read_summary(run)
+    case = replace(read_case(run), name=summary["name"])
+    found = Frontier.load(run / FRONTIER)
+    write_whole(run / REPORT, lambda part: _write_page(Path(part), found, case, summary))
+
+
+def _range(case: Case, path: Path, points: int, low: float | None, high: float | None) -> Any:
+    import numpy as np
+
+    own = getattr(getattr(case.problem, "objective", None), "risk_aversion", None)
+    if own is not None and float(own) > 0:
+        low = _LOWEST * float(own) if low is None else low
+        high = _HIGHEST * float(own) if high is None else high
+    if low is None or high is None:
+        raise UserError(f"{path}: the objective states no risk aversion to start from; give --from and --to")
+    if not 0 < low < high:
+        raise UserError(f"--from and --to must be positive and rising, got {low:g} and {high:g}")
+    return np.geomspace(low, high, points)
+
+
+def _summary(case: Case, found: Any, seconds: float) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    from .models.case import to_data
+
+    packages = ("numpy", "jax", "equinox", "xarray")
+    certificate = found.certificate
+    return {
+        "twosided": __version__,
+        "command": "frontier",
+        "name": case.name,
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "problem": to_data(case.problem),
+        "units": case.units,
+        "seconds": {"frontier": seconds},
+        "readings": list(found.readings),
+        "missing": found.missing,
+        "risk_aversions": [float(x) for x in found.data["risk_aversion"].values],
+        "paths": found.paths,
+        "certificate": certificate._asdict(),
+        "not_converged": int((found.data["result"] != 0).sum()),
+        "points": {
+            name: {key: found.data[key].sel(reading=name).values.tolist() for key in ("mean", "std", "criterion")}
+            for name in found.readings
+        },
+    }
+
+
+def _write_page(path: Path, found: Any, case: Case, summary: Mapping[str, Any]) -> None:
+    from .validation._frontier_page import write_frontier_report
+
+    versions = ", ".join(f"{name} {number}" for name, number in summary["versions"].items())
+    facts = {
+        "made by": f"twosided {summary['twosided']}, command frontier, on {summary['date']}",
+        "versions": versions,
+        "took": f"{summary['seconds']['frontier']:.1f} s (compiling included, finished blocks of an earlier run not)",
+        "again": "twosided frontier case.toml, with the case.toml in this folder",
+        "data": "frontier.nc holds every number shown, with units; summary.json the main ones",
+    }
+    write_frontier_report(path, found, title=f"Which risk aversion? {case.name}", units=case.units, facts=facts)
+
+
+def _certified(found: Any) -> str:
+    certificate = found.certificate
+    if certificate.agrees is None:
+        return "not certified: too few simulated paths"
+    says = "agrees" if certificate.agrees else "DISAGREES"
+    return (
+        f"simulation {says} in {certificate.compared} comparisons: the largest difference is "
+        f"{certificate.largest:.2f} standard errors, {certificate.limit:.2f} allowed"
+    )
