@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ._play import check_market, nearest, open_venue
     from ._venue import Venue
     from .attribution import Attribution, Term, attribute
+    from .day import WatchedDay, watch_day
     from .hawkes import HawkesMarket
     from .hybrid import run_days, step, trading_day
     from .kinds import MARKETS, market_from_data
@@ -48,6 +49,7 @@ __all__ = [
     "Term",
     "TianjinRules",
     "Venue",
+    "WatchedDay",
     "attribute",
     "calibrated_dealer",
     "check_market",
@@ -64,6 +66,7 @@ __all__ = [
     "simulate_markets",
     "step",
     "trading_day",
+    "watch_day",
     "wrong",
 ]
 
@@ -73,6 +76,7 @@ make_lazy(
         "_play": ("check_market", "nearest", "open_venue"),
         "_venue": ("Venue",),
         "attribution": ("Attribution", "Term", "attribute"),
+        "day": ("WatchedDay", "watch_day"),
         "hawkes": ("HawkesMarket",),
         "hybrid": ("run_days", "step", "trading_day"),
         "misspecified": ("Misspecification", "Regret", "misspecified", "wrong"),

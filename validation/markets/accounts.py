@@ -76,7 +76,7 @@ class Accounts(eqx.Module):
         return self.centre + jnp.where(self.volume > 0, self.excess // jnp.maximum(self.volume, 1), 0)
 
 
-def open_accounts(books: int, investors: int, endowment: int) -> Accounts:
+def open_accounts(books: int, investors: int, endowment: int | jax.Array) -> Accounts:
     """Everybody starts with `endowment` units and no cash; the dealer with nothing. Debt is negative cash."""
     none, nothing = jnp.zeros(books, jnp.int32), jnp.zeros((books, 1 + investors), jnp.int32)
     stock = nothing.at[:, 1:].set(endowment)

@@ -31,7 +31,7 @@ from ..matching.messages import Kind, Message
 from ..matching.rules import BookRules
 from ..matching.sessions import Deal, negotiate
 from .accounts import DEALER, Accounts, open_accounts
-from .population import Crowd, Population, crowd, fundamental_move
+from .population import Crowd, People, crowd, fundamental_move
 from .quotes import DealerQuotes
 from .rules import Moment, RuleNumbers
 
@@ -116,6 +116,26 @@ class DayFigures(NamedTuple):
     overflowed: jax.Array
 
 
+class Course(NamedTuple):
+    """How a day went, arrival by arrival; (arrivals, books), whole numbers.
+
+    inventory, cash: the dealer's after the arrival, units and ticks times units.
+    traded, price: units that the arrival traded, a call right after it included, and their average price in ticks, 0
+                   where nothing was; in a market without a continuous auction all are at that price.
+    dealt:         units of them that the dealer traded.
+    anchor:        the price around which the dealer quotes from then on.
+    waiting:       units of the orders that wait for a call.
+    """
+
+    inventory: jax.Array
+    cash: jax.Array
+    traded: jax.Array
+    price: jax.Array
+    dealt: jax.Array
+    anchor: jax.Array
+    waiting: jax.Array
+
+
 def _number(rule: Any) -> jax.Array:
     """A rule of the book that is there: a market states them all, see `RuleNumbers.book`."""
     return jnp.asarray(rule)
@@ -125,7 +145,7 @@ def _of(field: jax.Array, who: jax.Array) -> jax.Array:
     return jnp.take_along_axis(field, who[:, None], axis=1)[:, 0]
 
 
-def affordable(population: Population, lots: jax.Array, side: jax.Array, stock: jax.Array, lot: jax.Array) -> jax.Array:
+def affordable(population: People, lots: jax.Array, side: jax.Array, stock: jax.Array, lot: jax.Array) -> jax.Array:
     """Units asked for: within the position limit, in whole lots, and an odd remainder goes with the last lot."""
     room = where(side > 0, population.highest - stock, stock - population.lowest)
     whole = jnp.minimum(lots * lot, jnp.maximum(room, 0)) // lot * lot
@@ -134,7 +154,7 @@ def affordable(population: Population, lots: jax.Array, side: jax.Array, stock: 
 
 
 def step(
-    market: Market, arrival: jax.Array, now: Moment, today: Today, quotes: DealerQuotes, population: Any
+    market: Market, arrival: jax.Array, now: Moment, today: Today, quotes: DealerQuotes, population: People
 ) -> Market:
     """The `arrival`-th investor comes to each market, and finds open what `now` says. Pure, for use inside `scan`."""
     crowd, rules = today.crowd, today.rules
@@ -189,7 +209,7 @@ def _talks(market: Market, today: Today, who: jax.Array, side: jax.Array, value:
     return Deal(where(side > 0, who, other), where(side > 0, other, who), agreed, price)
 
 
-def _look(market: Market, now: Moment, today: Today, quotes: tuple[jax.Array, jax.Array], population: Any) -> Looks:
+def _look(market: Market, now: Moment, today: Today, quotes: tuple[jax.Array, jax.Array], population: People) -> Looks:
     """What can be seen just before an investor comes."""
     book, looks, fundamental, (bid, ask) = market.book, market.looks, today.fundamental, quotes
     rules = today.rules
@@ -226,7 +246,7 @@ def _called(market: Market, rules: BookRules) -> Market:
     return market._replace(auction=left, accounts=market.accounts.record_all(cleared.fills), anchor=anchor)
 
 
-def open_market(population: Population, accounts: Accounts, today: Today, reference: jax.Array) -> Market:
+def open_market(population: People, accounts: Accounts, today: Today, reference: jax.Array) -> Market:
     """The markets before anyone has come; `reference` (books,) is the price that the dealer quotes around."""
     books, investors = accounts.cash.shape[0], population.investors
     ticks = 32 * -(-(2 * population.reach + 1) // 32)
@@ -251,30 +271,48 @@ class State(NamedTuple):
     accounts: Accounts
 
 
-def begin(population: Population, books: int) -> State:
+def begin(population: People, books: int) -> State:
     """The evening before the first day: the reference price is the fundamental value."""
     start = jnp.full(books, population.start, jnp.int32)
     return State(start, start, open_accounts(books, population.investors, population.endowment))
 
 
 def trading_day(
-    state: State, day: jax.Array, market: jax.Array, key: Key, setting: Setting, population: Population
-) -> tuple[State, DayFigures, Market]:
-    """One day of every market, `market` their numbers (books,): the state after it, its figures, and its close."""
+    state: State, day: jax.Array, market: jax.Array, key: Key, setting: Setting, population: People
+) -> tuple[State, DayFigures, Course]:
+    """One day of every market, `market` their numbers (books,): the state after it, its figures, and how it went."""
     fundamental = state.fundamental + fundamental_move(population, key, market, day)
     people = crowd(population, key, market, day, fundamental)
     today = Today(people, setting.rules.book(state.reference), fundamental)
     arrivals = jnp.arange(population.investors, dtype=jnp.int32)
 
-    def come(market: Market, arrival: tuple[jax.Array, Moment]) -> tuple[Market, None]:
-        return step(market, *arrival, today, setting.quotes, population), None
+    def come(market: Market, arrival: tuple[jax.Array, Moment]) -> tuple[Market, Course]:
+        after = step(market, *arrival, today, setting.quotes, population)
+        return after, _seen(market, after)
 
     start = open_market(population, state.accounts, today, state.reference)
-    close, _ = lax.scan(come, start, (arrivals, setting.moments))
+    close, course = lax.scan(come, start, (arrivals, setting.moments))
     accounts = close.accounts
     reference = where(accounts.volume > 0, accounts.average_price, state.reference)
     after = State(fundamental, reference, accounts)
-    return after, _figures(state, after, close, people), close
+    return after, _figures(state, after, close, people), course
+
+
+def _seen(before: Market, after: Market) -> Course:
+    """What an arrival brought about: its trades are all at one price, the dealer's, an order's or that of a call."""
+    then, now = before.accounts, after.accounts
+    traded = now.volume - then.volume
+    # An arrival that meets several resting orders trades at several prices; the average is rounded down.
+    price = now.centre + (now.excess - then.excess) // jnp.maximum(traded, 1)
+    return Course(
+        inventory=now.stock[:, DEALER],
+        cash=now.cash[:, DEALER],
+        traded=traded,
+        price=where(traded > 0, price, 0),
+        dealt=now.dealt - then.dealt,
+        anchor=after.anchor,
+        waiting=after.auction.size.sum(axis=1, dtype=jnp.int32),
+    )
 
 
 class Setting(NamedTuple):
@@ -316,9 +354,7 @@ def _figures(before: State, after: State, close: Market, people: Crowd) -> DayFi
     )
 
 
-def run_days(
-    market: jax.Array, key: Key, setting: Setting, population: Population, days: int
-) -> tuple[State, DayFigures]:
+def run_days(market: jax.Array, key: Key, setting: Setting, population: People, days: int) -> tuple[State, DayFigures]:
     """So many days of every market, `market` their numbers (books,) uint32: the last evening, and daily figures."""
 
     def on(state: State, day: jax.Array) -> tuple[State, DayFigures]:

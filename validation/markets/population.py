@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,6 +84,29 @@ class Population:
         """Of an order, in lots."""
         return (1 + self.most) / 2
 
+    @property
+    def people(self) -> People:
+        """The investors as numbers, for a compiled run."""
+        numbers = (self.start, self.step, self.most, self.highest, self.lowest, self.endowment)
+        return People(self.investors, self.reach, *map(np.int32, numbers), np.int32(round(self.immediacy * 2**16)))
+
+
+class People(eqx.Module):
+    """A `Population` as numbers: those that shape a run are compiled in, the others may change without compiling.
+
+    hurry: of 2^16 investors, how many want to trade at once.
+    """
+
+    investors: int = eqx.field(static=True)
+    reach: int = eqx.field(static=True)
+    start: Any
+    step: Any
+    most: Any
+    highest: Any
+    lowest: Any
+    endowment: Any
+    hurry: Any
+
 
 class Crowd(NamedTuple):
     """What everybody wants today; (books, 1 + investors), nobody at number 0, but for `arrival`.
@@ -103,22 +127,20 @@ class Crowd(NamedTuple):
     arrival: jax.Array
 
 
-def below(word: jax.Array, bound: int) -> jax.Array:
+def below(word: jax.Array, bound: Any) -> jax.Array:
     """`floor(word bound / 2^32)`: even on 0..bound-1 but for 2^-16 of itself at most; `bound` up to 2^16."""
     high, low = word >> np.uint32(16), word & np.uint32(0xFFFF)
-    times = np.uint32(bound)
+    times = jnp.asarray(bound).astype(jnp.uint32)
     return ((high * times + ((low * times) >> np.uint32(16))) >> np.uint32(16)).astype(jnp.int32)
 
 
-def fundamental_move(population: Population, key: randomness.Key, market: jax.Array, day: jax.Array) -> jax.Array:
+def fundamental_move(population: People, key: randomness.Key, market: jax.Array, day: jax.Array) -> jax.Array:
     """The change of the fundamental value before a day, in ticks; `market` (books,) uint32."""
     word, _ = randomness.words(randomness.stream(key, FUNDAMENTAL), market, day.astype(jnp.uint32))
     return below(word, 2 * population.step + 1) - population.step
 
 
-def crowd(
-    population: Population, key: randomness.Key, market: jax.Array, day: jax.Array, fundamental: jax.Array
-) -> Crowd:
+def crowd(population: People, key: randomness.Key, market: jax.Array, day: jax.Array, fundamental: jax.Array) -> Crowd:
     """Draw the day of every market's investors; `market` (books,) uint32, `fundamental` (books,) ticks."""
     people = 1 + population.investors
     number = jnp.arange(people, dtype=jnp.uint32)
@@ -131,7 +153,7 @@ def crowd(
     price, rest = draw(DESIRE)
     when, whom = draw(ARRIVAL)
     patience, quantity = draw(PATIENCE)
-    at_once = below(patience, 2**16) < round(population.immediacy * 2**16)
+    at_once = below(patience, 2**16) < population.hurry
     _, arrival = lax.sort_key_val(when[:, 1:], jnp.broadcast_to(number[1:].astype(jnp.int32), when[:, 1:].shape))
     return Crowd(
         value=fundamental[:, None] + below(price, 2 * population.reach + 1) - population.reach,

@@ -13,13 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import t as student
 
-from ...hjb import solve
+from ...hjb import FiniteDifference, solve
 from .. import _batches
 from .._randomness import key_of
 from .hybrid import DayFigures, Setting, State, run_days
-from .population import Population
+from .population import People, Population
 from .quotes import DealerQuotes, calibrated_dealer, no_dealer, quote_table
 from .rules import AuctionRules, DealerRules, HybridRules, MarketRules, Moment
+
+SCHEME = FiniteDifference(extrapolate=False)
+"""How dealers' problems are solved: their quotes are rounded to whole ticks, so one grid is fine enough."""
 
 MEASURES = {
     "volatility": "daily change of the average price, standard deviation, % of the first day's value",
@@ -194,7 +197,8 @@ def dealer_quotes(
     share = dealer_share(rules, population)
     if share == 0:
         return no_dealer()
-    return quote_table(solve(calibrated_dealer(population, share, rules.lot, risk_aversion=risk_aversion)), widest)
+    dealer = calibrated_dealer(population, share, rules.lot, risk_aversion=risk_aversion)
+    return quote_table(solve(dealer, SCHEME), widest)
 
 
 def setting(rules: MarketRules, quotes: DealerQuotes, population: Population) -> Setting:
@@ -204,9 +208,9 @@ def setting(rules: MarketRules, quotes: DealerQuotes, population: Population) ->
     return Setting(numbers, Moment(*moments), quotes)
 
 
-@partial(jax.jit, static_argnames=("population", "days", "books"))
+@partial(jax.jit, static_argnames=("days", "books"))
 def _batch(
-    first: jax.Array, key: Any, setting: Setting, population: Population, days: int, books: int
+    first: jax.Array, key: Any, setting: Setting, population: People, days: int, books: int
 ) -> tuple[State, DayFigures]:
     market = first + jnp.arange(books, dtype=jnp.uint32)
     state, figures = run_days(market, key, setting, population, days)
@@ -234,10 +238,10 @@ def simulate_markets(
             raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
     books = min(markets, 256) if batch is None else batch
     arrays = setting(rules, quotes, population)
-    key = jax.tree.map(jnp.asarray, key_of(seed))
+    key, people = jax.tree.map(jnp.asarray, (key_of(seed), population.people))
 
     def run(first: int, report: _batches.Report) -> tuple[State, DayFigures]:
-        out = jax.block_until_ready(_batch(jnp.uint32(first), key, arrays, population, days, books))
+        out = jax.block_until_ready(_batch(jnp.uint32(first), key, arrays, people, days, books))
         report(1.0)
         return out
 

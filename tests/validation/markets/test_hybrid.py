@@ -1,5 +1,6 @@
 """The market of dealer and auction: what is conserved and kept, what the rules change, and against a plain market."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from twosided.validation.markets.quotes import DealerQuotes, calibrated_dealer, 
 from twosided.validation.markets.rules import AuctionRules, DealerRules, HybridRules, MarketRules, Session, TianjinRules
 from twosided.validation.markets.study import (
     MEASURES,
+    SCHEME,
     dealer_quotes,
     dealer_share,
     hybrid_study,
@@ -26,15 +28,23 @@ from twosided.validation.statistics import plausible
 
 # Asymmetric on purpose: short positions are tighter than long ones, few trade at once.
 PEOPLE = Population(investors=30, dispersion=0.1, most=40, highest=70, lowest=-45, immediacy=0.3)
-OWNERS = Population(investors=60, most=4, highest=900, lowest=0, immediacy=0.5, endowment=430)
+OWNERS = Population(
+    investors=30, dispersion=0.1, most=4, highest=900, lowest=0, immediacy=0.5, endowment=430
+)  # as many and as far apart, so that one compiled run serves both
 MARKETS = {"dealer": DealerRules(), "auction": AuctionRules(), "hybrid": HybridRules()}
 RUN: dict[str, Any] = {"markets": 24, "days": 6, "seed": 3, "batch": 24}
 
 
+def leaning(spacing: int) -> DealerQuotes:
+    """Quotes that lean against the inventory as a solved dealer's do, which asks more than it bids less."""
+    entries = len(no_dealer().bid)
+    lean = np.linspace(-45, 45, entries).astype(np.int32)
+    return DealerQuotes(52 + lean, 59 - lean, np.int32(spacing))
+
+
 @pytest.fixture(scope="module")
 def quotes():
-    table = quote_table(ts.solve(calibrated_dealer(PEOPLE, 0.5)))
-    return table._replace(ask=table.ask + np.int32(7))  # and the dealer asks more than it bids less
+    return leaning(3)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +55,7 @@ def ran(quotes):
 @pytest.fixture(scope="module")
 def tianjin():
     each = TianjinRules(shares=20_000)
-    return simulate_markets(each, dealer_quotes(each, OWNERS), OWNERS, markets=24, days=4, seed=5, batch=24)
+    return simulate_markets(each, leaning(25), OWNERS, **dict(RUN, seed=5))
 
 
 def test_cash_and_stock_are_conserved_to_the_last_unit(ran, tianjin):
@@ -71,11 +81,11 @@ def test_odd_lots_are_sold_in_one_go_and_never_bought(tianjin):
     # any size or to buyers of whole lots, who may be filled in part.
     stock = tianjin[0].accounts.stock[:, 1:]
     assert np.any(stock % 100 == 0)
-    assert hybrid.affordable(OWNERS, *map(jnp.int32, (4, -1, 430, 100))) == 430
-    assert hybrid.affordable(OWNERS, *map(jnp.int32, (3, -1, 430, 100))) == 300
-    assert hybrid.affordable(OWNERS, *map(jnp.int32, (2, -1, 30, 100))) == 30
-    assert hybrid.affordable(OWNERS, *map(jnp.int32, (4, 1, 630, 100))) == 200
-    assert hybrid.affordable(PEOPLE, *map(jnp.int32, (4, -1, -44, 1))) == 1
+    assert hybrid.affordable(OWNERS.people, *map(jnp.int32, (4, -1, 430, 100))) == 430
+    assert hybrid.affordable(OWNERS.people, *map(jnp.int32, (3, -1, 430, 100))) == 300
+    assert hybrid.affordable(OWNERS.people, *map(jnp.int32, (2, -1, 30, 100))) == 30
+    assert hybrid.affordable(OWNERS.people, *map(jnp.int32, (4, 1, 630, 100))) == 200
+    assert hybrid.affordable(PEOPLE.people, *map(jnp.int32, (4, -1, -44, 1))) == 1
 
 
 def test_one_compiled_run_serves_every_set_of_rules(ran, quotes):
@@ -155,7 +165,7 @@ def test_every_account_ends_as_in_a_plain_market(ran, quotes, name):
         for day in range(RUN["days"]):
             fundamental = jnp.asarray(figures.fundamental[market, day : day + 1])
             number = jnp.array([market], jnp.uint32)
-            people = crowd(PEOPLE, key_of(RUN["seed"]), number, jnp.int32(day), fundamental)
+            people = crowd(PEOPLE.people, key_of(RUN["seed"]), number, jnp.int32(day), fundamental)
             people = jax.tree.map(lambda field: np.asarray(field)[0], people)
             # The average is rounded down as a distance from the fundamental, a whole number: the same thing.
             reference = plain.day(people, reference, name != "auction", name != "dealer")
@@ -200,7 +210,7 @@ def test_tianjin_trades_within_its_limits_in_all_its_sessions(tianjin):
         alone = MarketRules(
             (Session("10:00", "11:00", **session),), lot=100, odd_lots=TianjinRules().odd_lots, width=0.15
         )
-        state, only = simulate_markets(alone, no_dealer(), OWNERS, markets=24, days=4, seed=5, batch=24)
+        state, only = simulate_markets(alone, no_dealer(), OWNERS, **dict(RUN, seed=5))
         assert np.all(only.volume.sum(axis=1) > 0)
         assert np.all(only.surplus >= 0)
         assert np.all(state.accounts.stock[:, 1:].sum(axis=1) == OWNERS.endowment * OWNERS.investors)
@@ -210,7 +220,7 @@ def test_tianjin_trades_within_its_limits_in_all_its_sessions(tianjin):
 def test_the_people_are_drawn_evenly_and_the_demand_is_the_dealers():
     many = Population(investors=500, dispersion=0.1)
     number, start = jnp.arange(40, dtype=jnp.uint32), jnp.full(40, 1000, jnp.int32)
-    people = jax.tree.map(np.asarray, crowd(many, key_of(2), number, jnp.int32(3), start))
+    people = jax.tree.map(np.asarray, crowd(many.people, key_of(2), number, jnp.int32(3), start))
     drawn = [
         people.value[:, 1:] - 900,
         people.lots[:, 1:] - 1,
@@ -246,7 +256,9 @@ def test_the_figures_are_those_of_the_days(ran):
 
 
 def test_quotes_are_outward_and_lean_against_the_inventory(quotes):
-    solution = ts.solve(calibrated_dealer(PEOPLE, 0.5))
+    solution = ts.solve(calibrated_dealer(PEOPLE, 0.5), SCHEME)
+    shared = dealer_quotes(HybridRules(), replace(PEOPLE, immediacy=0.5))
+    np.testing.assert_array_equal(shared.bid, quote_table(solution).bid)
     table, lot = quote_table(solution), PEOPLE.mean_size
     for lots in (-6, 0, 9):
         entry = len(table.bid) // 2 + round(lots * lot / int(table.spacing))
