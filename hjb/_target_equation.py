@@ -76,7 +76,7 @@ class TargetEquation(eqx.Module):
     def __init__(self, problem: Problem, stock: Grid, gap: GapGrid, floors: tuple[Any, Any], set_aside: bool):
         self.problem, self.stock, self.gap, self.floors, self.set_aside = problem, stock, gap, floors, set_aside
         self.inventory = stock.nodes(problem.size)[:, None]
-        local = jnp.gradient(jnp.asarray(gap.nodes))[None]
+        local = jnp.asarray(np.gradient(np.asarray(gap.nodes)))[None]
         self.reach = local * jnp.maximum(1.0, _REACH * jnp.abs(self.inventory) / problem.size)
         self.allowed = (permitted(problem, stock, +1)[:, None], permitted(problem, stock, -1)[:, None])
         spacing = problem.size / stock.per_lot
@@ -118,21 +118,19 @@ class TargetEquation(eqx.Module):
         mean_pieces = self.gap.pieces(g, mean_slope, limited=False)
         square = u + self.square_without_fills(tau, self.inventory, self.columns)[0]
         du, dg = self._transport(tau, u, slope, pieces), self._transport(tau, g, mean_slope, mean_pieces)
-        sides = []
-        for channel, allowed, floor, old in zip(
-            self.problem.channels(tau), self.allowed, self.floors, quoted, strict=True
-        ):
-            arguments = (tau, channel, allowed, square, pieces, old)
-            side = lax.cond(
-                seek,
-                lambda floor=floor, given=arguments: self._sought(*given, floor),
-                lambda given=arguments: self._kept(*given),
-            )
+        sides = (
+            self._side(tau, 0, square, pieces, quoted[0], seek),
+            self._side(tau, 1, square, pieces, quoted[1], seek),
+        )
+        for channel, side in zip(self.problem.channels(tau), sides, strict=True):
             du = du - side.rate * jnp.maximum(side.gain, 0.0)
             dg = dg + side.rate * self._mean_gain(tau, channel, g, mean_pieces, side)
-            sides.append(side)
         speed = jnp.max(sides[0].rate + sides[1].rate) + self._speed_of_transport()
-        return Change(du, dg, (sides[0], sides[1]), speed)
+        return Change(du, dg, sides, speed)
+
+    def _side(self, tau: Any, which: int, square: Any, pieces: Pieces, old: Quoted, seek: Any) -> Side:
+        given = (tau, self.problem.channels(tau)[which], self.allowed[which], square, pieces, old)
+        return lax.cond(seek, lambda: self._sought(*given, self.floors[which]), lambda: self._kept(*given))
 
     def _transport(self, tau: Any, u: Any, slope: Any, pieces: Pieces) -> Any:
         problem, E, S = self.problem, self.problem.accrual(tau), self.inventory
@@ -226,13 +224,21 @@ class TargetEquation(eqx.Module):
         beyond = self.gap.look(pieces, self._after(channel), side.place)[0]
         return income - wasted + channel.side * self.problem.size * growth + beyond - g
 
-    def distances(self, tau: Any, sides: tuple[Side, Side]) -> tuple[Any, Any]:
+    def fastest(self) -> Any:
+        """The speed where both sides are hit as often as their floors let them be."""
+        hits = [
+            channel.demand._intensity(floor)
+            for channel, floor in zip(self.problem.channels(jnp.zeros(())), self.floors, strict=True)
+        ]
+        return hits[0] + hits[1] + self._speed_of_transport()
+
+    def distances(self, tau: Any, change: Change) -> tuple[Any, Any]:
         """Distances of bid and ask at every node, nan where a side is not quoted whatever the limit."""
-        return tuple(
-            jnp.where(self._rate(channel, 1.0, side.quoted.income, side.gain) > 0, side.quoted.income, jnp.nan)
-            / channel.notional
-            for channel, side in zip(self.problem.channels(tau), sides, strict=True)
-        )  # type: ignore[return-value]
+        found = []
+        for channel, side in zip(self.problem.channels(tau), change.sides, strict=True):
+            quoted = self._rate(channel, 1.0, side.quoted.income, side.gain) > 0
+            found.append(jnp.where(quoted, side.quoted.income / channel.notional, jnp.nan))
+        return found[0], found[1]
 
 
 def _differences(count: int) -> tuple[np.ndarray, np.ndarray]:

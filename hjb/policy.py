@@ -22,6 +22,11 @@ class Policy(eqx.Module):
         """How many of the problem's state variables, the inventory first, the quotes depend on."""
         return 1
 
+    @property
+    def envelope(self) -> Policy:
+        """Quotes that depend on the inventory alone and are nowhere wider than these: what bounds the rate of fills."""
+        return self
+
     def __call__(self, t: Any, state: Any) -> Quotes:
         """Distances at time `t` (forward, 0 to the horizon) in a named state or at a bare inventory."""
         return self._quotes(t, state)
@@ -65,8 +70,24 @@ class TabulatedPolicy(Policy):
     def dimension(self) -> int:
         return jnp.ndim(self.table) - 2
 
+    @property
+    def envelope(self) -> Policy:
+        if self.dimension == 1:
+            return self
+        table = jnp.where(jnp.isnan(self.table), jnp.inf, self.table)
+        least = jnp.min(table, axis=tuple(range(2, self.dimension + 1)))
+        least = jnp.where(jnp.isinf(least), jnp.min(least, axis=1, keepdims=True), least)  # beside a node that quotes
+        first = None if self.first is None else self.first[:1]
+        spacing = self.spacing[:1] if isinstance(self.spacing, tuple) else self.spacing
+        return TabulatedPolicy(self.problem, least, spacing, self.power, first)
+
     def distances(self, tau: Any, y: Any, *others: Any) -> tuple[Any, Any]:
-        times, *nodes, _ = jnp.shape(self.table)
+        quotes = self._blended(jnp.asarray(self.table), tau, y, *others)
+        return quotes[..., 0], quotes[..., 1]
+
+    def _blended(self, table: Any, tau: Any, y: Any, *others: Any) -> Any:
+        """Entries of a table like the policy's own, interpolated; its last axis stays the last."""
+        times, *nodes, entries = jnp.shape(table)
         share = tau / self.problem.horizon
         clock = (times - 1) * (jnp.sqrt(share) if self.power == 2 else share)
         intervals = [_split(clock, times)]
@@ -76,9 +97,7 @@ class TabulatedPolicy(Policy):
                 intervals.append(_split(position, count))
             else:
                 intervals.append((jnp.clip(jnp.round(position), 0, count - 1).astype(jnp.int32), None))
-        rows = jnp.asarray(self.table).reshape(-1, 2)
-        quotes = _multilinear(rows, jnp.zeros((), jnp.int32), intervals, [times, *nodes])
-        return quotes[..., 0], quotes[..., 1]
+        return _multilinear(table.reshape(-1, entries), jnp.zeros((), jnp.int32), intervals, [times, *nodes])
 
     def _position(self, which: int, state: Any, count: int) -> Any:
         """Fractional node number of a state; the node at zero is met exactly."""
@@ -100,12 +119,33 @@ class Target(eqx.Module):
 
 
 class TargetPolicy(TabulatedPolicy):
-    """Quotes read off a table of the stock and the gap between wealth and a target that stays."""
+    """Quotes read off a table of the stock and the gap between wealth and a target that stays.
+
+    The line beyond which a side is not quoted runs across the table: half-way between nodes that quote and nodes that
+    do not; if a side were quoted only where all nodes around quote it, fills along the line would be lost. So the
+    table's last axis holds four numbers: bid and ask, zero where not quoted, and whether each is quoted.
+    """
 
     target: Any = None  # a Target
 
+    @staticmethod
+    def entries(bid: Any, ask: Any) -> Any:
+        """The table from distances, nan where not quoted."""
+        on = [jnp.isfinite(side) for side in (bid, ask)]
+        distances = [jnp.where(quoted, side, 0.0) for quoted, side in zip(on, (bid, ask), strict=True)]
+        return jnp.stack([*distances, *(quoted.astype(float) for quoted in on)], axis=-1)
+
+    @property
+    def envelope(self) -> Policy:
+        quotes = jnp.where(jnp.asarray(self.table)[..., 2:] > 0, self.table[..., :2], jnp.nan)
+        return TabulatedPolicy(self.problem, quotes, self.spacing, self.power, self.first).envelope
+
     def distances(self, tau: Any, y: Any, *others: Any) -> tuple[Any, Any]:
-        return super().distances(tau, y, self.target.coordinate(self.problem, tau, y, *others))
+        gap = self.target.coordinate(self.problem, tau, y, *others)
+        found = self._blended(jnp.asarray(self.table), tau, y, gap)
+        distance, share = found[..., :2], found[..., 2:]
+        quotes = jnp.where(share >= 0.5, distance / jnp.where(share > 0, share, 1.0), jnp.nan)
+        return quotes[..., 0], quotes[..., 1]
 
 
 def _split(position: Any, count: int) -> tuple[Any, Any]:

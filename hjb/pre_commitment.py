@@ -27,7 +27,7 @@ from ..models.stock_cash import StockCashDealer
 from ._equation import grid_for
 from ._interpolation import cubic
 from ._tables import Tables, clock
-from ._target_equation import Quoted, TargetEquation
+from ._target_equation import Change, Quoted, TargetEquation
 from ._target_grid import gap_grid
 from ._target_search import Choice, choose, reach_mean
 from .policy import Target
@@ -287,7 +287,7 @@ def _equation(problem: Problem, least_aversion: float, method: TargetMethod, fac
     stretch = max(0.5 * income, 0.25 * deviation, 1e-3 * float(problem.lot))
     gap = gap_grid(low, max(deviation, 0.25 * income), stretch, method.gap_nodes // factor)
     stock = grid_for(problem, method.nodes_per_lot // factor, "TargetMethod")
-    floors = tuple(_floor(demand, method.fastest) for demand in demands)
+    floors = (_floor(demands[0], method.fastest), _floor(demands[1], method.fastest))
     surplus_aside = problem.objective.surplus == "set_aside"
     return TargetEquation(problem, stock, gap, floors, surplus_aside)
 
@@ -314,35 +314,35 @@ class _Marched(NamedTuple):
 
 @eqx.filter_jit
 def _march(equation: TargetEquation, share: Any) -> _Marched:
-    """From the horizon to now; everything is kept at every step."""
+    """From the horizon to now; everything is kept at every step's start, and a last step of no length ends it.
+
+    A step of `s` stages takes `s` Euler steps of `dt/(s - 1)` and mixes the last with the start, `(u + (s - 1) v)/s`.
+    """
     tau = equation.problem.horizon * jnp.asarray(share)
 
     def step(carry: Any, x: Any) -> Any:
         u, g, quoted, speed = carry
         t, dt = x
-        stages = jnp.ceil(_MARGIN * dt * speed) + 1
+        stages = jnp.maximum(jnp.ceil(_MARGIN * dt * speed), 1.0) + 1
         part = dt / (stages - 1)
 
         def stage(i: Any, state: Any) -> Any:
-            v, h, quoted, _ = state
+            v, h, quoted, _, distances = state
             at = t + jnp.minimum(i.astype(float) * part, dt)
             now = equation.change(at, v, h, quoted, i % _SEEK == 0)
-            return v + part * now.of_square, h + part * now.of_mean, _quoted(now), now.speed
+            kept = [
+                jnp.where(i == 0, new, old) for new, old in zip(equation.distances(at, now), distances, strict=True)
+            ]
+            return v + part * now.of_square, h + part * now.of_mean, _quoted(now), now.speed, tuple(kept)
 
-        v, h, quoted, _ = lax.fori_loop(0, stages.astype(int), stage, (u, g, quoted, speed))
-        u, g = (u + (stages - 1) * v) / stages, (g + (stages - 1) * h) / stages
-        now = equation.change(t + dt, u, g, quoted, jnp.asarray(True))
-        bid, ask = equation.distances(t + dt, now.sides)
-        return (u, g, _quoted(now), now.speed), _Marched(u, g, bid, ask, stages)
+        start = (u, g, quoted, speed, (jnp.zeros_like(u), jnp.zeros_like(u)))
+        v, h, quoted, speed, distances = lax.fori_loop(0, stages.astype(int), stage, start)
+        ended = ((u + (stages - 1) * v) / stages, (g + (stages - 1) * h) / stages, quoted, speed)
+        return ended, _Marched(u, g, *distances, stages)
 
-    u, g = equation.start()
-    zero = jnp.zeros(())
-    first = equation.change(zero, u, g, equation.unquoted(), jnp.asarray(True))
-    bid, ask = equation.distances(zero, first.sides)
-    _, path = lax.scan(step, (u, g, _quoted(first), first.speed), (tau[:-1], jnp.diff(tau)))
-    start = _Marched(u, g, bid, ask, zero)
-    return jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), start, path)
+    start = (*equation.start(), equation.unquoted(), equation.fastest())
+    return lax.scan(step, start, (tau, jnp.diff(tau, append=tau[-1:])))[1]
 
 
-def _quoted(change: Any) -> tuple[Quoted, Quoted]:
+def _quoted(change: Change) -> tuple[Quoted, Quoted]:
     return change.sides[0].quoted, change.sides[1].quoted

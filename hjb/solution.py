@@ -66,8 +66,10 @@ class Solution:
             return self.formula
         axes = self.tables.axes
         spacing, first = tuple(axis[1] - axis[0] for axis in axes), tuple(axis[0] for axis in axes)
-        table = (self.problem, _stack(self.tables.bid, self.tables.ask), spacing, self.power, first)
-        return TabulatedPolicy(*table) if self.tables.target is None else TargetPolicy(*table, self.tables.target)
+        sides = (self.tables.bid, self.tables.ask)
+        if self.tables.target is None:
+            return TabulatedPolicy(self.problem, _stack(*sides), spacing, self.power, first)
+        return TargetPolicy(self.problem, _entries(*sides), spacing, self.power, first, self.tables.target)
 
     def quotes(self, t: Any = 0.0, **state: Any) -> Quotes:
         """Bid and ask distances at `t`; `nan` where the dealer does not quote. Scalars and arrays broadcast."""
@@ -195,6 +197,11 @@ def _interpolate(problem: Any, table: Any, axes: Any, power: Any, t: Any, state:
 
 def _stack(bid: Any, ask: Any) -> Any:
     return (jnp if is_traced(bid, ask) else np).stack([bid, ask], axis=-1)
+
+
+@in_float64
+def _entries(bid: Any, ask: Any) -> Any:
+    return TargetPolicy.entries(bid, ask)
 
 
 def _save(solution: Solution, path: Path) -> Path:

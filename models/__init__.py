@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .channels import Channel, Quotes
     from .demand import Demand, Exponential, Linear, Logistic, PowerLaw, Tabulated
     from .inventory import AvellanedaStoikov, InventoryDealer
+    from .investor import Investor, InvestorRow
     from .objectives import (
         ExponentialUtility,
         MeanQuadraticVariation,
@@ -27,6 +28,8 @@ __all__ = [
     "Exponential",
     "ExponentialUtility",
     "InventoryDealer",
+    "Investor",
+    "InvestorRow",
     "Linear",
     "Logistic",
     "MeanQuadraticVariation",
@@ -48,6 +51,7 @@ make_lazy(
         "channels": ("Channel", "Quotes"),
         "demand": ("Demand", "Exponential", "Linear", "Logistic", "PowerLaw", "Tabulated"),
         "inventory": ("AvellanedaStoikov", "InventoryDealer"),
+        "investor": ("Investor", "InvestorRow"),
         "objectives": (
             "ExponentialUtility",
             "MeanQuadraticVariation",

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..hjb.policy import Policy
 from ..models.problem import Problem
 from ._quoting import quoted
 
@@ -65,6 +66,9 @@ def cell(problem: Problem, y: Any, origin: Any, cells: int) -> tuple[Any, Any]:
 def lay_bounds(problem: Problem, policy: Callable[..., Any], y: float, money: float, windows: int | None) -> Bounds:
     """Bounds for a run that starts at inventory `y` and `money`; as many `windows` as fit the problem unless given."""
     horizon = float(problem.horizon)
+    if isinstance(policy, Policy):
+        policy = policy.envelope
+        money = np.inf if getattr(problem, "cash_matters", False) else money  # quotes of the stock alone, all allowed
     count, half = windows or _windows_for_drift(problem), _half_width(problem, y)
     while True:
         nodes = _nodes(problem, y, half)
