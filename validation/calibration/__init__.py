@@ -10,6 +10,7 @@ from ._record import Calibration, calibrate
 
 if TYPE_CHECKING:
     from ._budget import UnreachableTarget, risk_aversion_for_budget
+    from ._columns import read_quotes, read_trades
     from ._estimate import Frontier, Profile, RiskAversionEstimate, WeakIdentification
     from ._implied import QuoteObservations, implied_risk_aversion
     from ._inventory import risk_aversion_from_inventory
@@ -35,6 +36,8 @@ __all__ = [
     "calibrate",
     "implied_risk_aversion",
     "observe_trades",
+    "read_quotes",
+    "read_trades",
     "risk_aversion_for_budget",
     "risk_aversion_from_inventory",
 ]
@@ -43,6 +46,7 @@ make_lazy(
     __name__,
     {
         "_budget": ("UnreachableTarget", "risk_aversion_for_budget"),
+        "_columns": ("read_quotes", "read_trades"),
         "_estimate": ("Frontier", "Profile", "RiskAversionEstimate", "WeakIdentification"),
         "_implied": ("QuoteObservations", "implied_risk_aversion"),
         "_inventory": ("risk_aversion_from_inventory",),
