@@ -103,7 +103,7 @@ class Store:
         """A finished block's columns. Raises `ValueError` naming a file that is not what its name says."""
         path = self.path(block)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 found = {name: file[name] for name in file.files}
             statement, digest = str(found.pop("statement")), str(found.pop("digest"))
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
