@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import special
 
-from ._design import design_for
+from ._design import Design, design_for
 from .errors import TRUSTED_CLUSTERS, Clustered, Cosines, Covariance
 from .panel import Panel
 
@@ -173,15 +173,13 @@ def regress(
     Raises `ValueError`, with the number, where a column is unknown, has missing values or is constant, where columns
     are collinear (naming them) or absorbed by the effects, and where there are too few rows.
     """
-    import statsmodels.api as sm  # a second to import, and only those who regress need it
-
     if covariance is None:
         covariance = Clustered() if len(panel.stocks) > 1 else Cosines()
     left_out = {name: panel.left_out[name] for name in regressors if name not in panel and name in panel.left_out}
     names = [name for name in regressors if name not in left_out]
     design = design_for(panel, response, names, tuple(effects))
     told, errors = len(design.told), covariance.describe(panel)
-    results, joint, freedom = covariance.fit(panel, sm.OLS(design.response, design.matrix))
+    results, joint, freedom = covariance.fit(panel, _least_squares(design))
     estimates, joint = (design.back @ results.params)[:told], (design.back @ joint @ design.back.T)[:told, :told]
     coefficients = tuple(
         Coefficient(
@@ -213,6 +211,15 @@ def regress(
         fitted=np.asarray(results.fittedvalues),
         joint=joint,
     )
+
+
+def _least_squares(design: Design) -> Any:
+    """statsmodels' model; the library takes a second to import, and only those who regress need it."""
+    try:
+        from statsmodels.api import OLS
+    except ModuleNotFoundError:
+        raise ValueError("a regression needs statsmodels, which is not installed; pip install statsmodels") from None
+    return OLS(design.response, design.matrix)
 
 
 def _per(unit: str, column: str | None) -> str:

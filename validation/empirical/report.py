@@ -141,7 +141,9 @@ def _explained(data: Data, panel: Panel) -> Section:
     first = {response: found[0] for response, found in data["regressions"].items()}
     for response, found in data["regressions"].items():
         body += f"<h3>The {name_of(response)}</h3>" + paragraph(_told(found[0]))
-        body += table(*_slope_table(found[0], data["signs"].get(response, {})))
+        signs = data["signs"].get(response, {})
+        body += table(*_slope_table(found[0], signs))
+        body += paragraph(_THEORY) if signs else ""
         body += table(*_error_table(found))
         body += bullets(
             [f"{_capital(name_of(name))} is left out: {reason}." for name, reason in found[0]["left_out"].items()]
@@ -167,9 +169,19 @@ def _explained(data: Data, panel: Panel) -> Section:
     return "What explains the spread", body
 
 
+_PLACEMENT = (
+    "The placement is half of what the ask distance exceeds the bid distance by: how far the quotes stand above the "
+    "reference price. "
+)
+_THEORY = (
+    "Theory gives a sign to those slopes only for which the model's quotes have one to leading order; where it gives "
+    "none, any may come out."
+)
+
+
 def _told(found: Data) -> str:
     effects = f" with a constant for each {' and each '.join(found['effects'])}" if found["effects"] else ""
-    return (
+    return (_PLACEMENT if found["response"] == "placement" else "") + (
         f"Least squares{effects} over {found['rows']:,} rows: R² = {found['r_squared']:.3f}, condition number of the "
         f"columns {number(found['condition_number'], 3)}. Standard errors {found['errors']}. What is estimated is the "
         "best linear predictor, whether or not the truth is a line."
