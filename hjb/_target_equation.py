@@ -64,7 +64,7 @@ class TargetEquation(eqx.Module):
     stock: Grid
     gap: GapGrid
     floors: tuple[Any, Any]  # least distances of bid and ask
-    set_aside: bool = eqx.field(static=True)
+    set_aside: Any  # 1.0 where wealth above the target is, else 0.0: the same compiled code serves both
 
     # What does not change with time, computed once.
     inventory: Any  # (rows, 1)
@@ -74,7 +74,8 @@ class TargetEquation(eqx.Module):
     second: Any
 
     def __init__(self, problem: Problem, stock: Grid, gap: GapGrid, floors: tuple[Any, Any], set_aside: bool):
-        self.problem, self.stock, self.gap, self.floors, self.set_aside = problem, stock, gap, floors, set_aside
+        self.problem, self.stock, self.gap, self.floors = problem, stock, gap, floors
+        self.set_aside = np.float64(set_aside)
         self.inventory = stock.nodes(problem.size)[:, None]
         local = jnp.asarray(np.gradient(np.asarray(gap.nodes)))[None]
         self.reach = local * jnp.maximum(1.0, _REACH * jnp.abs(self.inventory) / problem.size)
@@ -93,7 +94,7 @@ class TargetEquation(eqx.Module):
 
     def start(self) -> tuple[Any, Any]:
         """`U` and `g` at the horizon, less their values without fills (`Z^2` and `Z`)."""
-        surplus = jnp.maximum(self.columns, 0.0) if self.set_aside else 0 * self.columns
+        surplus = self.set_aside * jnp.maximum(self.columns, 0.0)
         return jnp.broadcast_to(-(surplus**2), self.shape), jnp.broadcast_to(-surplus, self.shape)
 
     def unquoted(self) -> tuple[Quoted, Quoted]:

@@ -56,7 +56,7 @@ class InvestorSolution:
     def converged(self) -> bool:
         return bool(np.isfinite(self.value) and self.residual <= 1e-9)
 
-    def policy(self, t: Any, wealth: Any) -> np.ndarray:
+    def policy(self, t: Any, wealth: Any) -> Any:
         """Money in the stock at time `t` with `wealth`, linear between the nodes; scalars and arrays broadcast."""
         tau = np.clip(float(self.problem.horizon) - np.asarray(t, float), 0.0, None)
         accrual = np.exp(float(self.problem.rate) * tau)

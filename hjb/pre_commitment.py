@@ -295,11 +295,13 @@ def _equation(problem: Problem, least_aversion: float, method: TargetMethod, fac
 def _floor(demand: Demand, fastest: float) -> np.float64:
     """The distance at which the demand is `fastest` times that at the reference price; far out where it never is."""
     most = fastest * float(demand.intensity(0.0))
+    if most == 0:
+        return np.float64(0.0)  # nobody trades at any distance
     scale = float(demand.reciprocal_hazard(0.0))
     tries = -scale * np.geomspace(1e-4, 1e4, 4096)
     with np.errstate(over="ignore"):
         rates = np.asarray(demand.intensity(tries))
-    if not np.any(rates > most) or most == 0:
+    if not np.any(rates > most):
         return np.float64(tries[-1])
     return np.float64(tries[np.argmax(rates > most) - 1])
 

@@ -412,7 +412,10 @@ WRONG_CASES = {
         ("risk_aversion = 10.0", "risk_aversion = 3000.0"),
         "did not converge: the dealer reaches states where no payment makes a permitted trade worth its own variance",
     ),
-    "an objective that is not there yet": (("MeanVariance", "PreCommitment"), "PreCommitment is not solved yet"),
+    "an objective that the method cannot solve": (
+        ("MeanVariance", "PreCommitment"),
+        "FiniteDifference cannot solve PreCommitment, whose quotes depend on wealth; take TargetMethod()",
+    ),
     "a cash account that matters": (
         ("rate = 0.03", "rate = 0.03\nborrowing_rate = 0.25"),
         "borrowing_rate, short_fee, credit_line and short_limit make the cash account matter",

@@ -113,8 +113,6 @@ def test_an_iteration_cut_short_is_not_converged():
 def test_the_cash_account_that_matters_needs_another_solver():
     with pytest.raises(ValueError, match="two-dimensional"):
         ts.solve(dealer(borrowing_rate=0.25))
-    with pytest.raises(ValueError, match="two-dimensional"):
-        ts.solve(dealer(MODELS.PreCommitment(10.0)))
 
 
 def test_a_saved_solution_is_read_back_whole(equilibrium, tmp_path):
