@@ -225,8 +225,13 @@ def _solve_linear(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tabl
 
 def _integrate_together(stacked: Problem, grid: Grid, method: Lattice, shares: Any) -> Tables:
     """One adaptive integration for a batch, and a looser one by whose distance its error is judged."""
-    tables = _integrated(stacked, grid, shares, method.tolerance, method.max_steps)
-    looser = _integrated(stacked, grid, shares, _LOOSER * method.tolerance, method.max_steps)
+    tolerance = jnp.asarray(method.tolerance)  # an array, or either run would be compiled by itself
+    tight, loose = (_integrated(stacked, grid, shares, factor * tolerance, method.max_steps) for factor in (1, _LOOSER))
+    return _with_errors(tight, loose)
+
+
+@jax.jit
+def _with_errors(tables: Tables, looser: Tables) -> Tables:
     return tables._replace(
         error=_judged(tables.value, looser.value),
         quote_error=jnp.fmax(_judged(tables.bid, looser.bid), _judged(tables.ask, looser.ask)),
