@@ -4,23 +4,29 @@ Both sides follow one law: Cont, Stoikov and Talreja's flow of one-unit orders, 
 at the mid and its inventory and quotes five units a side; its turn in the queue counts. The yardstick
 (`_closed_loop_numba`) uses one core; without numba there is none, and the comparison is skipped.
 
-`python -m benchmarks.closed_loop` prints the ratio, orders per second, and what both dealers made of them.
+`python -m benchmarks.closed_loop` prints the ratio, orders per second, and what both dealers made of them; then what a
+path costs, and how much memory the process has come to, from a thousand paths to a hundred thousand: here, and in a
+`PoissonMarket` with ticks, a queue and stale quotes.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import twosided as ts
 from twosided.validation import matching as mt
+from twosided.validation.markets import PoissonMarket
 from twosided.validation.matching._stages import apart
 from twosided.validation.order_flow import ZeroIntelligence, ZeroIntelligenceFlow
 
@@ -166,9 +172,61 @@ def run() -> Iterator[Comparison]:
     )
 
 
+PATHS = (1_000, 10_000, 100_000)
+
+
+class Cost(NamedTuple):
+    """What a path costs at a number of paths, compiling apart."""
+
+    what: str
+    paths: int
+    cpu_seconds: float  # of all cores
+    peak_megabytes: float  # of the whole process so far
+
+    def row(self) -> str:
+        each = 1e6 * self.cpu_seconds / self.paths
+        return f"{self.what:<44} {self.paths:>10,} {each:>12.1f} {self.peak_megabytes:>10,.0f}"
+
+
+COST_HEADER = f"{'what a path costs':<44} {'paths':>10} {'CPU us/path':>12} {'peak MB':>10}"
+
+
+def costs() -> Iterator[Cost]:
+    """CPU time per path, the less of two runs each: it should not depend on how many there are."""
+
+    def loop(paths: int) -> None:
+        ours(paths)
+
+    for what, play in (("order flow and dealer in one loop", loop), ("a policy in a PoissonMarket", _market())):
+        for paths in PATHS:
+            play(paths)
+            spent = min(_cpu_seconds(play, paths) for _ in range(2))
+            yield Cost(what, paths, spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _market() -> Callable[[int], None]:
+    demand = ts.models.Exponential(0.9, 0.3)
+    problem = ts.models.InventoryDealer(0.3, 60.0, demand, demand, 1.0, 30, ts.models.ExponentialUtility(0.01))
+    policy, market = ts.solve(problem).policy, PoissonMarket(tick=1, queue_ahead=1, refresh=1, latency=0.1)
+
+    def play(paths: int) -> None:
+        ts.simulate(problem, policy, paths, market=market, progress=False)
+
+    return play
+
+
+def _cpu_seconds(play: Callable[[int], None], paths: int) -> float:
+    before = time.process_time()
+    play(paths)
+    return time.process_time() - before
+
+
 if __name__ == "__main__":
     print(HEADER)
     for line in run():
         print(line.row())
         speeds = (BOOKS * ORDERS / 1e6 / seconds for seconds in (line.seconds, line.yardstick_seconds))
         print("million orders per second: {:.1f} and {:.1f}".format(*speeds))
+    print(COST_HEADER)
+    for cost in costs():
+        print(cost.row(), flush=True)

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from .poisson import PoissonMarket
     from .population import Population
     from .quotes import DealerQuotes, calibrated_dealer, no_dealer, quote_table
-    from .rules import AuctionRules, DealerRules, HybridRules, MarketRules, Session, TianjinRules
+    from .rules import AuctionRules, DealerRules, HybridRules, MarketRules, Session, TianjinRules, clock
     from .study import (
         MEASURES,
+        SCHEME,
         Claim,
         HybridStudy,
         Interval,
         dealer_quotes,
+        dealer_share,
         hybrid_study,
         interval,
         simulate_markets,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MARKETS",
     "MEASURES",
+    "SCHEME",
     "Attribution",
     "AuctionRules",
     "Claim",
@@ -53,7 +56,9 @@ __all__ = [
     "attribute",
     "calibrated_dealer",
     "check_market",
+    "clock",
     "dealer_quotes",
+    "dealer_share",
     "hybrid_study",
     "interval",
     "market_from_data",
@@ -84,13 +89,15 @@ make_lazy(
         "poisson": ("PoissonMarket",),
         "population": ("Population",),
         "quotes": ("DealerQuotes", "calibrated_dealer", "no_dealer", "quote_table"),
-        "rules": ("AuctionRules", "DealerRules", "HybridRules", "MarketRules", "Session", "TianjinRules"),
+        "rules": ("AuctionRules", "DealerRules", "HybridRules", "MarketRules", "Session", "TianjinRules", "clock"),
         "study": (
             "MEASURES",
+            "SCHEME",
             "Claim",
             "HybridStudy",
             "Interval",
             "dealer_quotes",
+            "dealer_share",
             "hybrid_study",
             "interval",
             "simulate_markets",
