@@ -106,7 +106,7 @@ def agree(solution, reference, promise=1e-10):
         ("steeper", "power law", "running penalty"),
         pytest.param("logistic", "exponential", "exponential utility", marks=pytest.mark.slow),
         pytest.param("exponential", "linear", "quadratic variation", marks=pytest.mark.slow),
-        ("linear", "logistic", "mean-variance"),
+        pytest.param("linear", "logistic", "mean-variance", marks=pytest.mark.slow),
     ],
 )
 def test_value_mean_and_quotes_agree_with_an_independent_integration(bid, ask, objective):

@@ -54,7 +54,10 @@ def test_two_methods_agree_on_an_inventory_in_lots(problem):
     assert np.isnan(ours.ask[0])
 
 
-@pytest.mark.parametrize(("extrapolate", "order"), [(False, 2.0), (True, 4.0)], ids=["plain", "extrapolated"])
+@pytest.mark.parametrize(
+    ("extrapolate", "order"),
+    [pytest.param(False, 2.0, id="plain"), pytest.param(True, 4.0, id="extrapolated", marks=pytest.mark.slow)],
+)
 def test_the_order_in_time_is_the_one_promised(extrapolate, order):
     """Against the exact value of the same problem, so that the error itself is seen to fall."""
     exact = ts.solve(UTILITY).value(inventory=LOTS)
@@ -96,9 +99,8 @@ def extrapolated(reference, coarse):
     return [(4 * b - a) / 3 for a, b in zip(one, two, strict=True)]
 
 
-@pytest.mark.parametrize(
-    "equilibrium", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["mean-variance", "quadratic variation"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("equilibrium", [True, False], ids=["mean-variance", "quadratic variation"])
 def test_a_drifting_stock_agrees_with_the_method_of_lines(equilibrium):
     """Where the limits are not felt the two agree to their digits; beside them both are of first order.
 
