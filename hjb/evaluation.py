@@ -144,6 +144,11 @@ def _along(tables: Any, place: Any) -> Any:
 
 
 def _in_one_call(problems: list[Any], policies: list[Any], method: FiniteDifference) -> Any:
+    problems = [_under(problem, np.ones(())) for problem in problems]  # one program whatever the objective was
+    policies = [
+        eqx.tree_at(lambda p: p.problem, policy, problem) if isinstance(policy, Policy) else policy
+        for problem, policy in zip(problems, policies, strict=True)
+    ]
     grid = max((method.grid(problem) for problem in problems), key=lambda grid: grid.half)
     with jax.enable_x64(True):
         batch = (_stacked(problems, "problems"), _stacked(policies, "policies"))
@@ -260,7 +265,7 @@ def _evaluated(problems: Any, policies: Any, method: FiniteDifference, grid: Gri
 def _evaluate(problem: Problem, policy: Any, method: FiniteDifference, grid: Grid) -> Any:
     """Times to go, nodes, (variance, mean) rows, their errors, and the residual."""
     scale = _money_scale(problem, grid)
-    judged = eqx.tree_at(lambda p: p.objective, problem, MeanVariance(2 / scale))
+    judged = _under(problem, 2 / scale)
     levels, residual = [], jnp.zeros(())
     for factor in (1, 2, 4) if method.extrapolate else (1,):
         equation = _Fixed(judged, grid.coarser(factor) if problem.moves else grid, policy)
@@ -270,6 +275,10 @@ def _evaluate(problem: Problem, policy: Any, method: FiniteDifference, grid: Gri
         residual = jnp.maximum(residual, path.residual)
     rows, errors = _refined(levels, grid.per_lot, 2 if problem.moves else 1)
     return problem.horizon * clock(method.steps), grid.nodes(problem.size), rows, errors, residual
+
+
+def _under(problem: Problem, risk_aversion: Any) -> Problem:
+    return eqx.tree_at(lambda p: p.objective, problem, MeanVariance(risk_aversion))
 
 
 def _money_scale(problem: Problem, grid: Grid) -> Any:

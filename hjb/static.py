@@ -98,7 +98,7 @@ def _pairs(problem: Problem, level: Any, tilt: Any) -> tuple[Any, Any]:
     """Bid and ask distances for points of [-1, 1]^2: how often both sides are filled, and which of them more often."""
     demands = (problem.bid_demand, problem.ask_demand)
     units = [float(demand.reciprocal_hazard(0.0)) for demand in demands]
-    if not all(unit > 0 for unit in units):
+    if not all(unit > 0 and float(demand.intensity(0.0)) > 0 for demand, unit in zip(demands, units, strict=True)):
         raise ValueError("static quotes need demand on both sides; a side whose scale is 0 is never filled")
     most = [np.log(demand.intensity(_NEAREST * unit)) for demand, unit in zip(demands, units, strict=True)]
     highest = min(most) - 0.5 * _TILT

@@ -172,7 +172,7 @@ def frontier(
     seed: int = 0,
     initial: Mapping[str, float] | None = None,
     method: Any = None,
-    block: int = BLOCK,
+    block: int | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     folder: str | os.PathLike[str] | None = None,
@@ -187,12 +187,14 @@ def frontier(
     paths, seed:    of every point's simulation; `paths=0` computes without simulating.
     initial:        named state at time 0; zero where it says nothing.
     method:         of the solves; by default the one that fits the problem.
+    block:          points of one reading that are computed together.
     workers, scheduler: as for `sweep`.
     folder:         where finished blocks are kept until all are there, so that the same call goes on after an
                     interruption; by default none are kept.
 
     Raises `ValueError` or `TypeError` for what can be known beforehand. A point whose solve did not converge is nan.
     """
+    block = BLOCK if block is None else block
     aversions = check_risk_aversions(risk_aversions)
     _check(problem, readings, paths)
     start = {name: float(value) for name, value in as_state(problem, initial or {}).items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -56,8 +57,9 @@ def frontier(
         except (ValueError, TypeError) as error:
             raise UserError(f"{path}: {one_line(error)}") from error
         except (KeyboardInterrupt, SystemExit) as stop:
-            stop.add_note(f"finished points are kept in {kept}: the same command goes on from there")
-            raise
+            ended = SystemExit(stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT)
+            ended.add_note(f"finished points are kept in {kept}: the same command goes on from there")
+            raise ended from None
         summary = _summary(case, found, time.perf_counter() - started)
         (folder / CASE).write_text(case.to_toml(f"Written by twosided {__version__}."), encoding="utf-8")
         found.save(folder / FRONTIER)

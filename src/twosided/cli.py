@@ -263,8 +263,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     kept = ["nothing was written"]  # unless a command that was interrupted notes otherwise
     try:
         code = app(args=arguments, prog_name="twosided", standalone_mode=False) or 0
-    except (KeyboardInterrupt, typer.Abort) as stop:
-        code, kept = INTERRUPTED, getattr(stop, "__notes__", kept)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except SystemExit as stop:
         code, kept = int(stop.code or 0), getattr(stop, "__notes__", kept)
     except BrokenPipeError:  # whoever read our output went away

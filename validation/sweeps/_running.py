@@ -82,7 +82,7 @@ def _there(blocks: list[Block], keep: Keep, client: Any, shares: list[list[int]]
         future = client.submit(_at_worker, block.statement, shares, key=f"twosided-{block.key}", pure=True)
         futures[future.key] = (block, future)
     try:
-        for future in as_completed([future for _, future in futures.values()]):
+        for future in as_completed([future for _, future in futures.values()], loop=client.loop):
             block, _ = futures.pop(future.key)
             keep(block, future.result())
             future.release()
