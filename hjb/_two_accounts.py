@@ -125,13 +125,18 @@ class TwoAccounts(eqx.Module):
         self.stencil = upwind_stencil(problem, grid.stock)
 
     def _within_credit(self) -> Field:
-        """The share of each node's cell in which a bid keeps the credit line, as `permitted` has it for the stock."""
+        """The share of each node's cell in which a bid keeps the credit line, as `permitted` has it for the stock.
+
+        A dealer who is short and owns less than nothing may buy back on this grid whatever the line: states that no
+        quote leads to, but left with a risk that nothing could ever lessen they would be ill-posed, and spoil the rest.
+        """
         problem, cash = self.problem, jnp.broadcast_to(self.cash[None], self.velocity.shape)
         if problem.credit_line is None:
             return jnp.ones_like(cash)
         share = jnp.clip((cash - problem.size + problem.credit_line) / self.spacing + 0.5, 0.0, 1.0)
         exact = jnp.where(problem.may_fill(+1, jnp.zeros_like(cash), cash), 1.0, 0.0)
-        return jnp.where(self.velocity == 0, exact, share)
+        broke = (self.stock[:, None] < 0) & (self.stock[:, None] + cash < 0)
+        return jnp.where(broke, 1.0, jnp.where(self.velocity == 0, exact, share))
 
     @property
     def axes(self) -> tuple[Array, Array]:

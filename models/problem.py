@@ -133,6 +133,10 @@ class Problem(Dealer):
         """Money that giving up the inventory costs at the horizon; it is paid, so it lowers wealth itself."""
         return jnp.zeros_like(y)
 
+    def excess(self, y: Any, *others: Any) -> Any:
+        """By how much growth or interest has carried an account beyond a limit that no fill may cross; zero within."""
+        return jnp.maximum(jnp.maximum(y - self.bound(+1), -y - self.bound(-1)), 0.0)
+
     def bound(self, side: int) -> Any:
         """How far the inventory may go up (`side` +1) or, as a positive number, down (-1) by fills."""
         return self.limit

@@ -136,6 +136,10 @@ class StockCashDealer(Problem):
         slack = 1e-9 * self.lot
         return may & (others[0] - self.lot >= -self.credit_line - slack)
 
+    def excess(self, y: Any, *others: Any) -> Any:
+        beyond = super().excess(y)
+        return beyond if self.credit_line is None or not others else jnp.maximum(beyond, -self.credit_line - others[0])
+
     def interest(self, cash: Any) -> Any:
         """`rho(C) C`, money per year."""
         if self.borrowing_rate is None:

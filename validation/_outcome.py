@@ -15,7 +15,7 @@ import numpy as np
 from ..hjb.solution import Solution, write_whole
 from ..models import case
 from ..models.channels import Quotes
-from ..models.objectives import MeanVariance
+from ..models.objectives import MeanVariance, PreCommitment
 from ..models.problem import Problem
 
 
@@ -44,6 +44,8 @@ class Simulation:
     bid_fills, ask_fills: number of fills.           All four have shape (paths,).
     mean_spread: time average of bid + ask distance over the time with both quotes; nan if there was none.
     market:     the market that filled, as the call that builds it; None for the model's own fills.
+    excess:     the most, in the unit of state, by which each path was seen beyond a limit that growth or interest
+                crossed: the quotes then only led back. Shape (paths,); None where it was not looked at.
     """
 
     problem: Problem
@@ -59,6 +61,7 @@ class Simulation:
     ask_fills: np.ndarray
     mean_spread: float
     market: str | None = None
+    excess: np.ndarray | None = None
 
     @property
     def paths(self) -> int:
@@ -187,6 +190,11 @@ def _predictions(solution: Solution | None, initial: dict[str, float]) -> tuple[
         return math.nan, math.nan, math.nan
     mean, value = float(solution.expected_wealth(0.0, **initial)), float(solution.value(0.0, **initial))
     objective = solution.problem.objective
+    if isinstance(objective, PreCommitment):
+        if objective.surplus == "set_aside":
+            return math.nan, value, math.nan  # both are of wealth net of the surplus
+        target, aversion = float(solution.tables.target.wealth), float(objective.risk_aversion)
+        return mean, value, 2 * (target - 0.5 / aversion - value) / aversion - (target - mean) ** 2
     if not isinstance(objective, MeanVariance) or objective.risk_aversion == 0:
         return mean, value, math.nan
     return mean, value, 2 * (mean - value) / float(objective.risk_aversion)  # V = g - (lambda/2) Var
@@ -207,6 +215,8 @@ def _dataset(simulation: Simulation) -> Any:
         "bid_fills": ("1", "fills of the bid"),
         "ask_fills": ("1", "fills of the ask"),
     }
+    if simulation.excess is not None:
+        variables["excess"] = (units["state"], "most by which an account was beyond a limit")
     settings = {name: getattr(simulation, name) for name in ("rule", "steps", "seed", "initial", "market")}
     return xr.Dataset(
         {
@@ -233,6 +243,7 @@ def _load(path: Path) -> Simulation:
         arrays: dict[str, Any] = {
             name: data[name].values for name in ("wealth", "inventory", "charge", "bid_fills", "ask_fills")
         }
+        arrays["excess"] = data["excess"].values if "excess" in data else None
         mean_spread = float(data.attrs["mean_spread"])
         return Simulation(problem, policy=str(data.attrs["policy"]), **settings, **arrays, mean_spread=mean_spread)
     except FileNotFoundError:

@@ -33,18 +33,20 @@ def ask(problem: Problem, policy: Callable[..., Any], tau: Any, y: Any, money: A
 def quoted(problem: Problem, policy: Callable[..., Any], tau: Any, y: Any, money: Any) -> tuple[Side, Side]:
     """Bid and ask with `tau` to go; `tau`, `y`, `money` of one shape.
 
-    A side is off where the policy gives nan or an infinite distance, or where a fill would cross the limit.
+    A side is off where the policy gives nan or an infinite distance, or where a fill would cross a limit.
     """
-    return hit_rates(problem, tau, y, ask(problem, policy, tau, y, money))
+    return hit_rates(problem, tau, y, ask(problem, policy, tau, y, money), money)
 
 
-def hit_rates(problem: Problem, tau: Any, y: Any, quotes: Quotes) -> tuple[Side, Side]:
-    """The two sides from the distances quoted."""
+def hit_rates(problem: Problem, tau: Any, y: Any, quotes: Quotes, money: Any = None) -> tuple[Side, Side]:
+    """The two sides from the distances quoted; without `money`, no limit of the cash account is looked at."""
+    state = {} if money is None else problem.state(tau, y, money)
+    accounts = [y, *(state[name] for name in problem.names[1:] if name in state)]
     sides = []
     for channel, distance in zip(problem.channels(tau), quotes, strict=True):
         on = distance < jnp.inf  # false for nan
         if not (isinstance(problem.limit, float) and math.isinf(problem.limit)):
-            on = on & problem.may_fill(channel.side, y)
+            on = on & problem.may_fill(channel.side, *accounts)
         rate = jnp.where(on, channel.demand._intensity(distance), jnp.zeros_like(y))
         sides.append(Side(distance, rate, on))
     return sides[0], sides[1]

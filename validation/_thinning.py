@@ -51,6 +51,7 @@ class Paths(NamedTuple):
     asks: Any
     spread_time: Any  # integral of bid + ask over the time with both quotes, and that time
     quoted_time: Any
+    excess: Any  # the most by which an account was seen beyond a limit
     fault: Any  # int32
 
 
@@ -107,7 +108,7 @@ def _begin(case: Case, start: tuple[Any, Any], first: Any, size: int, log: bool)
     inventory, money = zero + start[0], zero + start[1]
     width = case.problem.horizon / windows
     moves = _price_moves(case, first, size)
-    paths = Paths(zero + width, tick, moves[:size], inventory, money, zero, none, none, zero, zero, none)
+    paths = Paths(zero + width, tick, moves[:size], inventory, money, zero, none, none, zero, zero, zero, none)
     if not log:
         return (paths, None), moves
     blank = jnp.zeros((windows + 1, size))
@@ -211,6 +212,7 @@ def _next(case: Case, paths: Paths, drawn: tuple[Any, Any, Any], windows: int) -
     after = (windows - 1 - window).astype(jnp.float64)  # windows that follow
     tau = after * (problem.horizon / windows) + paths.left
     inventory, income = problem.evolve(tau, paths.inventory, dt, displacement / jnp.sqrt(dt))
+    income = income + problem.funding(tau, paths.inventory, inventory, paths.money, dt)
     crowded = (paths.tick & _LAST_TICK) == _LAST_TICK
     fault = jnp.where(~inside | ~jnp.isfinite(bound) | crowded, OUTSIDE, 0)
     return _Step(bound, candidate, dt, displacement, inventory, income, tau - dt, fault.astype(jnp.int32))
@@ -239,7 +241,13 @@ def _fill(problem: Problem, paths: Paths, step: _Step, bid: Side, ask: Side, bou
         asks=paths.asks + sold.astype(jnp.int32),
         spread_time=paths.spread_time + jnp.where(both > 0, both * (bid.distance + ask.distance), none),
         quoted_time=paths.quoted_time + both,
+        excess=jnp.maximum(paths.excess, _excess(problem, step, paths.money + step.income)),
     )
+
+
+def _excess(problem: Problem, step: _Step, money: Any) -> Any:
+    state = problem.state(step.tau, step.inventory, money)
+    return problem.excess(step.inventory, *(state[name] for name in problem.names[1:] if name in state))
 
 
 def _apart(go: Any, compute: Callable[[], Any]) -> Any:

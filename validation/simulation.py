@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..hjb.policy import TargetPolicy
 from ..models.channels import Quotes
 from ..models.problem import Dealer, Problem, as_state
 from . import _batches, _linear, _thinning
@@ -76,6 +77,8 @@ def simulate(
         if fills != "exact" or steps is not None:
             raise ValueError("market has no time steps: leave steps out, and fills at 'exact'")
         return play_markets(problem, [(policy, market)], paths, seed, initial, progress, batch)[0]
+    if fills == "linear":
+        _refuse_funding(problem, "the linear rule")
     request = _request(problem, policy, paths, seed, initial, steps, batch, progress)
     return _simulation(request, fills, (_exact if fills == "exact" else _linearly)(request))
 
@@ -153,6 +156,7 @@ class _Ended(NamedTuple):
     asks: np.ndarray
     spread_time: np.ndarray
     quoted_time: np.ndarray
+    excess: np.ndarray | None = None
 
 
 def _exact(request: _Request) -> _Ended:
@@ -208,6 +212,7 @@ def play_markets(
     requests = []
     for policy, market in played:
         _check_kinds(problem, policy)
+        _refuse_funding(problem, "a market")
         _play.check_market(problem, market)
         requests.append(_request(problem, policy, paths, seed, initial, None, batch, progress))
     dealer, start = _play.check_market(problem, played[0][1]), requests[0].start
@@ -217,7 +222,7 @@ def play_markets(
         venue = _play.open_venue(dealer, market, near, [other for _, other in played])
         inventory, account = _play.play(venue, policy, start, paths, seed, batch, progress)
         sums = account._asdict()
-        ended = _Ended(inventory, **{name: sums[name] for name in _Ended._fields[1:]})
+        ended = _Ended(inventory, **{name: sums[name] for name in _Ended._fields[1:] if name in sums})
         results.append(_simulation(request, "market", ended, market))
     return results
 
@@ -228,6 +233,8 @@ def _simulation(request: _Request, rule: str, ended: _Ended, market: Any = None)
     with jax.enable_x64(True):
         wealth = np.asarray(problem.settle(inventory, money))
         charge = charge + np.asarray(problem.objective.terminal_cost(problem.lots(inventory)))
+    if getattr(problem.objective, "surplus", None) == "set_aside" and isinstance(request.policy, TargetPolicy):
+        charge = charge + np.maximum(wealth - request.policy.target.wealth, 0.0)
     quoted_time = float(np.sum(ended.quoted_time, dtype=np.float64))
     return Simulation(
         problem=problem,
@@ -243,6 +250,7 @@ def _simulation(request: _Request, rule: str, ended: _Ended, market: Any = None)
         ask_fills=np.asarray(ended.asks, np.int32),
         mean_spread=float(np.sum(ended.spread_time, dtype=np.float64)) / quoted_time if quoted_time else math.nan,
         market=None if market is None else repr(market),
+        excess=ended.excess,
     )
 
 
@@ -256,13 +264,9 @@ def _request(
     batch: int | None,
     progress: bool | None,
 ) -> _Request:
-    if getattr(problem, "cash_matters", False):
-        raise ValueError(
-            "borrowing_rate, short_fee, credit_line and short_limit make the cash account matter by itself, which "
-            "the simulation does not know yet: leave them out"
-        )
     given = as_state(problem, initial or {})
     named = {name: _number(name, value) for name, value in given.items()}
+    _check_start(problem, named)
     inventory = named[problem.names[0]]
     with jax.enable_x64(True):
         rest = {**named, problem.names[0]: 0.0}
@@ -270,6 +274,24 @@ def _request(
         some = jax.ShapeDtypeStruct((2,), np.float64)
         eqx.filter_eval_shape(ask, *with_numbers_as(np.float64, (problem, policy)), some, some, some)
     return _Request(problem, policy, paths, seed, named, (inventory, money), steps, batch, progress)
+
+
+def _check_start(problem: Any, named: dict[str, float]) -> None:
+    """Raise `ValueError` where a run would start beyond the credit line or the short limit."""
+    for account, limit in (("cash", "credit_line"), ("stock", "short_limit")):
+        bound = getattr(problem, limit, None)
+        if bound is not None and named[account] < -float(bound):
+            raise ValueError(
+                f"initial: {account}={named[account]:g} lies below -{limit} = {-float(bound):g}; start at or above it, "
+                f"or raise {limit}"
+            )
+
+
+def _refuse_funding(problem: Any, where: str) -> None:
+    if getattr(problem, "cash_matters", False) or np.any(getattr(problem, "short_fee", 0.0) != 0):
+        raise ValueError(
+            f"{where} knows no borrowing rate, credit line or short fee; take fills='exact' and the model's own fills"
+        )
 
 
 def _number(name: str, value: Any) -> float:
