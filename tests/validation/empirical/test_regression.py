@@ -187,6 +187,14 @@ def test_independent_errors_taken_for_granted_cover_too_seldom_where_stocks_shar
         check_coverage(covered(HC3(), 200, stocks=30, days=8, memory=0.5, common=0.7), 200)
 
 
+@pytest.mark.slow
+def test_in_few_dependent_rows_cosines_cover_better_than_lags_as_their_page_says():
+    hits = {kind: covered(kind, 1000, days=76, memory=0.5, uneven=0.5)[:2] / 1000 for kind in (HAC(), Cosines())}
+    assert hits[HAC()] == pytest.approx(0.89, abs=0.03)
+    assert hits[Cosines()] == pytest.approx(0.93, abs=0.03)
+    assert np.all(hits[Cosines()] > hits[HAC()])
+
+
 def test_where_the_truth_is_a_curve_intervals_cover_its_linear_projection():
     # for x ~ N(0,1), Cov(e^{x/2}, x)/Var(x) = E[e^{x/2}]/2 by Stein's lemma; the curve's errors are anything but even
     def curved(seed):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -92,16 +93,14 @@ def test_a_study_s_report_is_written_anew_from_its_folder(run_folder):
 def test_a_study_takes_the_place_of_the_one_before(run_folder, tmp_path, drawn, capsys):
     write_csv(drawn.clean, tmp_path / "tianjin.csv")
     (tmp_path / "case.toml").write_text(CASE, encoding="utf-8")
-    (run_folder / "notes.txt").write_text("mine")
-    kept = Panel.load(run_folder / "panel.nc")
-    arguments = ["study", str(tmp_path / "tianjin.csv"), "--model", str(tmp_path / "case.toml")]
     out = tmp_path / "run"
-    assert cli.run([*arguments, "--out", str(out)]) == 0
+    shutil.copytree(run_folder, out)
     (out / "notes.txt").write_text("mine")
+    arguments = ["study", str(tmp_path / "tianjin.csv"), "--model", str(tmp_path / "case.toml")]
     assert cli.run([*arguments, "--out", str(out)]) == 0
     assert (out / "notes.txt").read_text() == "mine"
     panel = Panel.load(out / "panel.nc")
-    assert len(panel) == 48 > len(kept)
+    assert len(panel) == 48 > len(Panel.load(run_folder / "panel.nc"))
     # the model named solves the very dealers that the quotes were drawn from
     for name in ("predicted_bid_distance", "predicted_ask_distance"):
         assert panel[name] == pytest.approx(drawn.clean[name], abs=1e-6)
