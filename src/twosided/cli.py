@@ -185,7 +185,7 @@ def calibrate(
 def study(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="Market messages, or a CSV of a panel; by default a synthetic panel."),
+        typer.Argument(metavar="FILE", help="Market messages, or a CSV of a panel; by default a synthetic panel."),
     ] = None,
     interval: Annotated[float | None, typer.Option(metavar="SECONDS", help="Of messages; 300 by default.")] = None,
     session: Annotated[str | None, typer.Option(metavar="OPEN-CLOSE", help="Of messages, such as 10:00-15:30.")] = None,

@@ -20,6 +20,7 @@ from ._design import Design, design_for
 from .errors import TRUSTED_CLUSTERS, Clustered, Cosines, Covariance
 from .panel import Panel
 
+FEW_ROWS = 10  # to a coefficient: the usual rule of thumb
 TRUSTED_CONDITION = 30.0  # beyond, in Belsley, Kuh and Welsch's experience, coefficients begin to lose digits
 
 
@@ -110,6 +111,11 @@ class Regression:
             found.append(
                 f"The columns are close to saying the same (condition number {self.condition:.3g}): single slopes are "
                 "poorly told apart."
+            )
+        if self.rows < FEW_ROWS * len(self.coefficients):
+            found.append(
+                f"{self.rows} rows are few for {len(self.coefficients)} coefficients: standard errors are rough and R² "
+                "flatters."
             )
         clusters = self.coefficients[0].degrees_of_freedom + 1
         if isinstance(self.covariance, Clustered) and clusters < TRUSTED_CLUSTERS:

@@ -58,8 +58,8 @@ def _lead(data: Data) -> str:
         [name_of(c["name"]) for c in told if which(*c["interval_95"])]
         for which in (lambda low, high: low > 0, lambda low, high: high < 0, lambda low, high: low <= 0 <= high)
     )
-    parts = [f"rises with {_listed(rises)}"] * bool(rises) + [f"falls with {_listed(falls)}"] * bool(falls)
-    says = f"The spread {' and '.join(parts)}" if parts else "No cause of the spread is told apart from none"
+    parts = [f"{verb} with {_listed(names)}" for verb, names in (("rises", rises), ("falls", falls)) if names]
+    says = f"The spread {' and '.join(parts)}" if parts else "Nothing is found to move the spread"
     tail = f"; of {_listed(unsure)} the data cannot tell even the sign" if unsure else ""
     cleaning = data["cleaning"]
     gone = sum(cleaning["removed"].values())

@@ -266,6 +266,12 @@ def test_what_cannot_be_regressed_is_refused_with_the_number(change, options, me
         regress(change(linear_panel(9)), **settings)
 
 
+def test_few_rows_are_cautioned_about():
+    panel = linear_panel(11)
+    assert regress(panel, "spread", NAMES).cautions == []
+    assert regress(panel.take(np.arange(39)), "spread", NAMES).cautions[0].startswith("39 rows are few for 4")
+
+
 def test_few_clusters_and_columns_nearly_alike_are_cautioned_about():
     panel = linear_panel(10, stocks=4, days=15)
     assert "With 4 clusters" in regress(panel, "spread", NAMES).cautions[0]

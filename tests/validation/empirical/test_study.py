@@ -9,7 +9,7 @@ import pytest
 
 from twosided import cli
 from twosided._runs import REPORT, STUDIED, SUMMARY
-from twosided.validation.empirical import Panel, study_messages, study_panel, tianjin_panel
+from twosided.validation.empirical import Panel, study_messages, study_panel, tianjin_panel, write_study_report
 from twosided.validation.synthetic import sample_path
 
 CASE = """
@@ -160,3 +160,17 @@ def test_the_sample_that_ships_can_be_studied():
     found = study_messages(sample_path(), 120.0)
     assert len(found.panel) == 29
     assert found.comparisons[-1].rows == 29
+
+
+def test_a_page_can_say_that_nothing_is_found_to_move_the_spread(drawn, tmp_path):
+    rng = np.random.default_rng(0)
+    clean = drawn.clean
+    half = 0.02 * np.exp(0.1 * rng.standard_normal(len(clean)))
+    noise = {"bid": clean["reference"] * (1 - half), "ask": clean["reference"] * (1 + half)}
+    found = study_panel(clean.with_columns(noise, {}))
+    data = json.loads(json.dumps(found.to_data()))
+    for regressions in data["regressions"].values():
+        for c in regressions[0]["coefficients"]:
+            c["interval_95"] = [-1.0, 1.0]  # whatever came out by chance
+    text = write_study_report(tmp_path / "page.html", data, found.panel).read_text(encoding="utf-8")
+    assert "Nothing is found to move the spread; of volatility, liquidity" in text
