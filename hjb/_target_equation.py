@@ -29,6 +29,7 @@ from ._equation import Grid, permitted
 from ._target_grid import GapGrid, Pieces, Place
 
 _REACH = 0.5  # of the local spacing in Z per lot held: how far differences in Z reach
+_LEAST_GAIN = 1e-3  # of the squared spacing of Z: where `U` has run out, less is the noise of interpolation
 _LEAST_CURVATURE = 1e-2  # of U in Z, of which 2 is the most there is; for the search of a distance alone
 
 
@@ -118,7 +119,12 @@ class TargetEquation(eqx.Module):
         pieces = self.gap.pieces(u, slope, limited=True)
         mean_pieces = self.gap.pieces(g, mean_slope, limited=False)
         square = u + self.square_without_fills(tau, self.inventory, self.columns)[0]
-        du, dg = self._transport(tau, u, slope, pieces), self._transport(tau, g, mean_slope, mean_pieces)
+        beyond, top = self.columns + self.reach, self.gap.nodes[-1]
+        base, base_at_top = (
+            self.square_without_fills(tau, self.inventory, gap)[0] for gap in (beyond, jnp.minimum(beyond, top))
+        )
+        du = self._transport(tau, u, slope, pieces, base - base_at_top)
+        dg = self._transport(tau, g, mean_slope, mean_pieces, jnp.maximum(beyond - top, 0.0))
         sides = (
             self._side(tau, 0, square, pieces, quoted[0], seek),
             self._side(tau, 1, square, pieces, quoted[1], seek),
@@ -133,12 +139,18 @@ class TargetEquation(eqx.Module):
         given = (tau, self.problem.channels(tau)[which], self.allowed[which], square, pieces, old)
         return lax.cond(seek, lambda: self._sought(*given, self.floors[which]), lambda: self._kept(*given))
 
-    def _transport(self, tau: Any, u: Any, slope: Any, pieces: Pieces) -> Any:
+    def _transport(self, tau: Any, u: Any, slope: Any, pieces: Pieces, wasted: Any) -> Any:
+        """What the Brownian motion, growth and interest do to `u`.
+
+        Beyond the last node of `Z` the whole solution stays as it is there: more wealth is worth no more. By `wasted`
+        its part without fills, which `u` is less of, would have gone on.
+        """
         problem, E, S = self.problem, self.problem.accrual(tau), self.inventory
         rows = jnp.arange(self.stock.count, dtype=jnp.int32)[:, None]
         above, below = (
             self.gap.look(pieces, rows, self.gap.place(self.columns + sign * self.reach))[0] for sign in (1, -1)
         )
+        above = above - wasted
         bend, tilt = (above + below - 2 * u) / self.reach**2, (above - below) / (2 * self.reach)
         second = self.second @ u + 2 * E * (self.first @ tilt) + E**2 * bend
         along = self.first @ u + E * slope
@@ -167,7 +179,7 @@ class TargetEquation(eqx.Module):
         return gain, -jnp.where(wasted, 0.0, slope + base_slope), bend + 2.0, place
 
     def _rate(self, channel: Channel, allowed: Any, income: Any, gain: Any) -> Any:
-        worth = gain > 1e-9 * self.gap.spacing**2  # below it, differences of a `U` that has run out
+        worth = gain > _LEAST_GAIN * self.gap.spacing**2
         return jnp.where(worth, allowed * channel.demand._intensity(income / channel.notional), 0.0)
 
     def _kept(self, tau: Any, channel: Channel, allowed: Any, square: Any, pieces: Pieces, old: Quoted) -> Side:

@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from scipy.interpolate import CubicSpline
 
 from ..models._precision import is_traced
 from ..models.demand import Demand
-from ..models.objectives import PreCommitment
+from ..models.objectives import PreCommitment, RunningPenalty
 from ..models.problem import Problem
 from ..models.stock_cash import StockCashDealer
 from ._equation import grid_for
@@ -218,7 +219,7 @@ def _points(
         mean=target - 1 / aversions,
         variance=best.square - 1 / aversions**2,
         value=book + best.score,
-        mean_by_equation=book + np.interp(best.gap, surface.gap, mean),
+        mean_by_equation=book + CubicSpline(surface.gap, mean)(best.gap),
         error_estimate=unsure,
         maxima=best.maxima,
         surface=surface,
@@ -288,8 +289,8 @@ def _equation(problem: Problem, least_aversion: float, method: TargetMethod, fac
     gap = gap_grid(low, max(deviation, 0.25 * income), stretch, method.gap_nodes // factor)
     stock = grid_for(problem, method.nodes_per_lot // factor, "TargetMethod")
     floors = (_floor(demands[0], method.fastest), _floor(demands[1], method.fastest))
-    surplus_aside = problem.objective.surplus == "set_aside"
-    return TargetEquation(problem, stock, gap, floors, surplus_aside)
+    neutral = eqx.tree_at(lambda p: p.objective, problem, RunningPenalty(0.0))  # no part of the equation
+    return TargetEquation(neutral, stock, gap, floors, problem.objective.surplus == "set_aside")
 
 
 def _floor(demand: Demand, fastest: float) -> np.float64:
