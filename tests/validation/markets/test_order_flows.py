@@ -177,6 +177,29 @@ def account_dealer(**changes):
     return ts.models.StockCashDealer(**{**settings, **changes})
 
 
+def test_without_frictions_a_dealer_with_accounts_earns_and_is_charged_what_its_moments_say():
+    problem, policy = account_dealer(max_stock=1e4), Constant(0.02, 0.015)
+    result = ts.simulate(problem, policy, PATHS, seed=12, initial={"stock": 2.0, "cash": -1.0}, market=PoissonMarket())
+    g, sigma, r, horizon, penalty = 0.15, 0.45, 0.03, 20 / 244, 10.0
+    hits = np.array([problem.bid_demand.intensity(0.02), problem.ask_demand.intensity(0.015)])
+    earned = np.array([0.02, 0.015])
+
+    def change(t, y):  # mean and mean square of the stock, gain at the horizon, charge
+        carried, net = np.exp(r * (horizon - t)), hits[0] - hits[1]
+        return [
+            g * y[0] + net,
+            (2 * g + sigma**2) * y[1] + 2 * net * y[0] + hits.sum(),
+            carried * (hits @ earned + (g - r) * y[0]),
+            penalty / 2 * carried**2 * (sigma**2 * y[1] + hits @ earned**2),
+        ]
+
+    end = solve_ivp(change, (0, horizon), [2.0, 4.0, 0.0, 0.0], rtol=1e-9, atol=1e-12).y[:, -1]
+    expected = (end[0], end[2] + np.exp(r * horizon) * (2.0 - 1.0), end[3])
+    for sample, value in zip((result.inventory, result.wealth, result.charge), expected, strict=True):
+        agree(np.mean(sample), value, np.std(sample) / np.sqrt(PATHS), samples=PATHS)
+
+
+@pytest.mark.slow
 def test_without_frictions_a_dealer_with_accounts_gets_what_the_solver_says():
     problem, start = account_dealer(), {"stock": 2.0, "cash": -1.0}
     solution = ts.solve(problem)
