@@ -259,7 +259,7 @@ class Moment(eqx.Module):
             return equation.velocity[None] * jnp.where(equation.velocity[None] > 0, rise, fall)
         return equation.velocity[None] * 0.5 * (fall + rise)
 
-    def widened(self, u: Rows, nodes: int) -> Rows:
+    def widened(self, u: Array, nodes: int) -> Array:
         """`u` continued by so many `nodes` on either side, along the slopes that it has where cash keeps its sign."""
         away = self.equation.spacing * jnp.arange(1, nodes + 1, dtype=float)[None, None]
         below, above = self.cash_slopes
@@ -336,18 +336,18 @@ class Moment(eqx.Module):
         scale = equation.problem.size / equation.spacing
         if equation.monotone:
             return lambda x: _linear(taps, x[None] * scale, scale)
-        taps = _one_sided(taps, rows, first, grid, side)
+        taps = _one_sided(taps, rows, grid, side)
         coefficients = _cubic(taps)
         return lambda x: _polynomial(coefficients, x[None] * scale, scale)
 
 
-def _one_sided(taps: list[Rows], rows: Rows, first: int, grid: AccountsGrid, side: int) -> list[Rows]:
+def _one_sided(taps: list[Array], rows: Array, grid: AccountsGrid, side: int) -> list[Array]:
     """Replace the taps that would reach across zero cash by the cubic through four nodes on the landing's own side."""
     jump = grid.per_lot
     number = jnp.arange(taps[0].shape[-1])[None, None] - grid.low - side * jump  # of the landing node, zero at no cash
     zero = grid.low + jump + _REACH
 
-    def continued(step: int) -> Rows:
+    def continued(step: int) -> Array:
         """One node beyond zero, the continuation of the nodes that lie in direction `step`."""
         a, b, c, d = (rows[..., zero + step * k, None] for k in range(4))
         return 4 * a - 6 * b + 4 * c - d
@@ -361,13 +361,13 @@ def _one_sided(taps: list[Rows], rows: Rows, first: int, grid: AccountsGrid, sid
     ]
 
 
-def _cubic(taps: list[Rows]) -> tuple[Rows, Rows, Rows, Rows]:
+def _cubic(taps: list[Array]) -> tuple[Rows, Rows, Rows, Rows]:
     """Coefficients of the cubic through values at -1, 0, 1, 2."""
     a, b, c, d = taps
     return b, c - a / 3 - b / 2 - d / 6, 0.5 * (a + c) - b, (d - a) / 6 + 0.5 * (b - c)
 
 
-def _polynomial(coefficients: Any, f: Field, scale: Any) -> tuple[Rows, Rows]:
+def _polynomial(coefficients: Any, f: Array, scale: Any) -> tuple[Rows, Rows]:
     """Value and slope in `x` at `f` nodes from the second one, continued along the slope beyond the four nodes."""
     c0, c1, c2, c3 = coefficients
     inside = jnp.clip(f, -1.0, 2.0)
@@ -375,7 +375,7 @@ def _polynomial(coefficients: Any, f: Field, scale: Any) -> tuple[Rows, Rows]:
     return c0 + inside * (c1 + inside * (c2 + inside * c3)) + (f - inside) * slope, slope * scale
 
 
-def _linear(taps: list[Rows], f: Field, scale: Any) -> tuple[Rows, Rows]:
+def _linear(taps: list[Array], f: Array, scale: Any) -> tuple[Rows, Rows]:
     """Linear interpolation, constant beyond the four nodes; the slope is the central one, which does not jump."""
     a, b, c, d = taps
     f = jnp.clip(f, -1.0, 2.0)

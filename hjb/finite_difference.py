@@ -28,8 +28,8 @@ from .solution import Solution
 _KEPT = 64  # times at most that tables over two accounts hold
 
 
-def _whole_pair(value: Any) -> tuple[int, int] | None:
-    return None if value is None else tuple(value)  # type: ignore[return-value]
+def _pair(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # hashable, whatever a file held
 
 
 class FiniteDifference(eqx.Module):
@@ -58,7 +58,7 @@ class FiniteDifference(eqx.Module):
     max_iterations: int = eqx.field(static=True, default=500)
     half_width: int | None = eqx.field(static=True, default=None)
     cash_nodes_per_lot: int | None = eqx.field(static=True, default=None)
-    cash_range: tuple[int, int] | None = eqx.field(static=True, default=None, converter=_whole_pair)
+    cash_range: tuple[int, int] | None = eqx.field(static=True, default=None, converter=_pair)
     monotone: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
@@ -74,7 +74,7 @@ class FiniteDifference(eqx.Module):
         if not 0 < self.tolerance < 1:
             raise ValueError(f"FiniteDifference: tolerance must lie between 0 and 1, got {self.tolerance!r}")
         if self.cash_range is not None:
-            if len(self.cash_range) != 2:
+            if not isinstance(self.cash_range, tuple) or len(self.cash_range) != 2:
                 raise ValueError(f"FiniteDifference: cash_range must be two numbers of lots, got {self.cash_range!r}")
             for lots in self.cash_range:
                 _check_whole("each number in cash_range", lots, 2)

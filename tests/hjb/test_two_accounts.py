@@ -1,0 +1,306 @@
+"""The dealer whose cash matters: agreement with one account, published reference, closed form, signs, simulation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import twosided as ts
+from twosided.hjb._equation import Grid
+from twosided.hjb._two_accounts import AccountsGrid, TwoAccounts
+from twosided.validation.statistics import agree
+
+MODELS = ts.models
+HORIZON, RATE, LIMIT, STEPS = 20 / 244, 0.03, 10.0, 100
+METHOD = ts.hjb.FiniteDifference(
+    nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13, cash_range=(14, 18), max_iterations=100
+)
+SLACK = 100.0  # a credit line that nobody reaches
+
+
+def dealer(objective=None, **changes):
+    """Twenty trading days of the reference market; whatever changes, the compiled shape stays."""
+    settings = {
+        "growth": 0.15,
+        "volatility": 0.45,
+        "rate": RATE,
+        "horizon": HORIZON,
+        "bid_demand": MODELS.Exponential(15 * 244.0, 60.0),
+        "ask_demand": MODELS.Exponential(15 * 244.0, 60.0),
+        "lot": 1.0,
+        "max_stock": LIMIT,
+        "objective": objective or MODELS.MeanVariance(10.0),
+        "borrowing_rate": 0.25,
+        "credit_line": SLACK,
+        "short_limit": LIMIT,
+    }
+    return MODELS.StockCashDealer(**(settings | changes))
+
+
+def crooked(**changes):
+    """Unlike sides, and everything that can bind: dear credit, a line, a fee, a short limit, a cost of closing."""
+    settings = {
+        "bid_demand": MODELS.Exponential(3000.0, 55.0),
+        "max_stock": 6.0,
+        "credit_line": 3.0,
+        "short_limit": 4.0,
+        "short_fee": 0.1,
+        "liquidation_cost": 0.002,
+    }
+    return dealer(**(settings | changes))
+
+
+@pytest.fixture(scope="module")
+def two_rates():
+    return ts.solve(dealer(), METHOD)
+
+
+@pytest.fixture(scope="module")
+def one_rate():
+    return ts.solve(dealer(borrowing_rate=RATE), METHOD)
+
+
+@pytest.fixture(scope="module")
+def constrained():
+    return ts.solve(crooked(), METHOD)
+
+
+# Against one account, the reference, the closed form
+
+
+def test_with_one_rate_and_a_slack_line_it_agrees_with_one_account(one_rate):
+    plain = dealer(borrowing_rate=None, credit_line=None)
+    alone = ts.solve(plain, ts.hjb.FiniteDifference(nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13))
+    stock, cash = np.arange(-9.0, 10.0)[:, None], np.array([-12.0, -4.3, 0.0, 2.0, 9.7])[None]
+    for of in ("value", "expected_wealth"):
+        ours, theirs = (getattr(s, of)(0.02, stock=stock, cash=cash) for s in (one_rate, alone))
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-7)
+    ours, theirs = one_rate.quotes(0.0, stock=stock, cash=cash), alone.quotes(0.0, stock=stock + 0 * cash)
+    np.testing.assert_allclose(ours.bid, theirs.bid, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(ours.ask, theirs.ask, rtol=0, atol=1e-9)
+
+
+def test_with_one_rate_it_meets_the_reference_of_one_account(one_rate):
+    assert one_rate.value() == pytest.approx(3.016093, abs=1e-5)
+    assert one_rate.expected_wealth() == pytest.approx(3.486644, abs=1e-5)
+    quotes = one_rate.quotes(0.0, stock=np.array([-2.0, 0.0, 2.0, 5.0]), cash=-1.0)
+    np.testing.assert_allclose(quotes.bid, [0.0096554, 0.0168234, 0.0239793, 0.0340312], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(quotes.ask, [0.0245702, 0.0173531, 0.0102136, 0.0002531], atol=1e-6, rtol=0)
+
+
+def test_with_two_rates_it_meets_the_reference(two_rates):
+    assert two_rates.converged
+    assert two_rates.value() == pytest.approx(3.0122, abs=1e-4)
+    assert two_rates.expected_wealth() == pytest.approx(3.4816, abs=1e-4)
+    stock, cash = np.array([[0, 0], [2, -2], [2, -6], [2, 5], [-2, 2], [0, -4.0]]).T
+    quotes = two_rates.quotes(0.0, stock=stock, cash=cash)
+    bids = [0.017085, 0.024319, 0.024415, 0.023979, 0.009739, 0.017239]
+    asks = [0.017200, 0.009880, 0.009741, 0.010214, 0.024516, 0.016923]
+    np.testing.assert_allclose(quotes.bid, bids, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(quotes.ask, asks, atol=1e-5, rtol=0)
+
+
+def test_without_fills_the_solution_is_the_closed_form():
+    nobody = MODELS.Exponential(0.0, 60.0)
+    problem = crooked(bid_demand=nobody, ask_demand=nobody)
+    solution = ts.solve(problem, METHOD)
+    stock, cash = np.array([-5.0, -1.0, 0.0, 3.0])[:, None], np.array([-7.0, -2.0])[None]
+    growth, tau, cost = 0.15, HORIZON, np.where(stock < 0, -0.002, 0.002)
+    borrowed = np.exp(0.25 * tau)
+    # cash stays negative, so the fee on what is short, and all that is owed, cost the borrowing rate
+    fee = np.where(stock < 0, 0.1 * (np.exp(growth * tau) - borrowed) / (growth - 0.25), 0.0)
+    kept = np.exp(growth * tau) * (1 - cost)
+    mean = stock * (kept + fee) + cash * borrowed
+    np.testing.assert_allclose(solution.expected_wealth(stock=stock, cash=cash), mean, rtol=0, atol=2e-3)
+    long = stock[2:]
+    np.testing.assert_allclose(solution.expected_wealth(stock=long, cash=cash), mean[2:], rtol=0, atol=1e-6)
+    variance = (long * kept[2:]) ** 2 * np.expm1(0.45**2 * tau)
+    np.testing.assert_allclose(solution.value(stock=long, cash=cash), mean[2:] - 5 * variance, rtol=0, atol=2e-5)
+
+
+# Economics as signs
+
+
+def test_dearer_borrowing_shifts_both_quotes_down_where_cash_is_negative(two_rates, one_rate):
+    stock, cash = np.array([-3.0, 0.0, 1.0, 4.0])[:, None], np.array([-8.0, -4.0, -1.0])[None]
+    dear, cheap = (s.quotes(0.0, stock=stock, cash=cash) for s in (two_rates, one_rate))
+    assert np.all(dear.bid > cheap.bid + 1e-5)  # a lower buying price is a larger distance
+    assert np.all(dear.ask < cheap.ask - 1e-5)
+    rich_dear, rich_cheap = (s.quotes(0.0, stock=2.0, cash=12.0) for s in (two_rates, one_rate))
+    assert abs(rich_dear.bid - rich_cheap.bid) < 1e-6
+
+
+def test_near_the_credit_line_the_bid_retreats_and_then_vanishes(constrained):
+    cash = np.array([3.0, 0.0, -1.0, -2.0, -2.01, -3.5])
+    quotes = constrained.quotes(0.0, stock=1.0, cash=cash)
+    assert np.all(np.diff(quotes.bid[:3]) > 0)
+    assert quotes.bid[3] > quotes.bid[0] + 0.003
+    assert np.all(np.isnan(quotes.bid[4:]))
+    assert np.all(np.isfinite(quotes.ask))
+    assert np.all(np.diff(quotes.ask[2:]) < 1e-9)  # and the ask hurries to bring cash in
+
+
+def test_the_short_limit_ends_the_asks(constrained):
+    quotes = constrained.quotes(0.0, stock=np.array([-3.0, -3.01]), cash=6.0)
+    assert np.isfinite(quotes.ask[0])
+    assert np.isnan(quotes.ask[1])
+    assert np.all(np.isfinite(quotes.bid))
+
+
+def test_quotes_depend_on_cash_only_where_something_says_so(one_rate, two_rates, constrained):
+    cash = np.linspace(-2.0, 8.0, 21)
+    for solution, depends in ((one_rate, False), (two_rates, True), (constrained, True)):
+        quotes = solution.quotes(0.0, stock=1.0, cash=cash)
+        assert (np.ptp(quotes.bid) > 1e-5) == depends
+        assert (np.ptp(quotes.ask) > 1e-5) == depends
+    assert not dealer(borrowing_rate=None, credit_line=None, short_fee=0.2, liquidation_cost=0.1).cash_matters
+
+
+# The solution as an object
+
+
+def test_a_policy_of_both_accounts_works_inside_jit(two_rates):
+    with jax.enable_x64(True):
+        policy = two_rates.policy
+        state = {"stock": jnp.array([2.0, 0.3]), "cash": jnp.array([-2.0, 1.1])}
+        inside = jax.jit(lambda t, state: policy(t, state))(0.01, state)
+    outside = two_rates.quotes(0.01, stock=[2.0, 0.3], cash=[-2.0, 1.1])
+    np.testing.assert_allclose(inside, outside, rtol=1e-12)
+    with pytest.raises(TypeError, match="depend on cash"):
+        policy(0.0, 2.0)
+
+
+def test_a_saved_solution_of_both_accounts_is_read_back_whole(constrained, tmp_path):
+    again = ts.Solution.load(constrained.save(tmp_path / "solution.nc"))
+    assert repr(again.problem) == repr(constrained.problem)
+    assert again.method == constrained.method
+    assert again.converged
+    at = {"stock": 1.7, "cash": -0.6}
+    assert again.value(0.01, **at) == constrained.value(0.01, **at)
+    assert again.quotes(0.01, **at) == constrained.quotes(0.01, **at)
+    with pytest.raises(ValueError, match="cash=30 lies outside the solved range of -14 to 18"):
+        again.value(cash=30.0)
+
+
+# The monotone mode
+
+
+def generator(monotone):
+    """The matrix of `h`'s equation with the quotes held, at the quotes of a bent `u`; and the nodes."""
+    problem = crooked(max_stock=2.0, short_limit=1.0, credit_line=1.0)
+    with jax.enable_x64(True):
+        equation = TwoAccounts(problem, AccountsGrid(Grid(4, 12), 4, 12, 16), monotone)
+        stock, cash = equation.stock[:, None], equation.cash[None]
+        u = jnp.stack([-0.05 * stock**2 - 0.01 * jnp.tanh(cash), 0.02 * stock + 0.03 * jnp.tanh(cash)])
+
+        @jax.jit
+        def matrices(tau):
+            moment = equation.at(tau)
+            now = moment(u, equation.memory())
+
+            def flow(row):
+                rows = jnp.stack([row, row])
+                total = moment.transport(rows)[0][1]
+                for quote, side in ((now.bid, +1), (now.ask, -1)):
+                    x = jnp.where(jnp.isfinite(quote.distance), quote.distance, 0.0)
+                    total = total + quote.rate * (moment.landing(rows, side)(x)[0][1] - row)
+                return total.ravel()
+
+            return jax.jacfwd(lambda flat: flow(flat.reshape(stock.shape[0], -1)))(u[1].ravel())
+
+        return [np.asarray(matrices(tau)) for tau in np.linspace(0.0, HORIZON, 5)]
+
+
+def test_the_monotone_operator_is_an_m_matrix_at_every_step_and_the_other_is_not():
+    for matrix in generator(monotone=True):
+        step = np.eye(matrix.shape[0]) - 1e-3 * matrix
+        off = step - np.diag(np.diag(step))
+        assert off.max() <= 0
+        assert np.all(step.sum(axis=1) >= 1 - 1e-12)  # so its inverse is not negative
+    assert any(np.min(matrix - np.diag(np.diag(matrix))) < -1.0 for matrix in generator(monotone=False))
+
+
+# Errors
+
+
+def test_impossible_accounts_are_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"borrowing_rate must not lie below rate \(0.03\), got 0.02"):
+        dealer(borrowing_rate=0.02)
+    for limit in ("credit_line", "short_limit", "short_fee", "liquidation_cost"):
+        with pytest.raises(ValueError, match=f"{limit} must be finite and not negative, got -1"):
+            dealer(**{limit: -1.0})
+    for settings in ({"cash_range": (1, 5)}, {"cash_range": (3, 4, 5)}, {"cash_nodes_per_lot": 6}):
+        with pytest.raises(ValueError, match="cash_"):
+            ts.hjb.FiniteDifference(**settings)
+
+
+def test_a_start_beyond_a_limit_is_refused(constrained):
+    for start, words in (({"cash": -3.5}, "credit_line"), ({"stock": -5.0}, "short_limit")):
+        with pytest.raises(ValueError, match=rf"lies below -{words}"):
+            ts.simulate(constrained.problem, constrained.policy, paths=10, initial=start)
+    with pytest.raises(ValueError, match="linear rule knows no borrowing rate"):
+        ts.simulate(constrained.problem, constrained.policy, paths=10, fills="linear", steps=10)
+
+
+# Against simulation
+
+
+def meets_its_simulation(solution, paths, seed, **start):
+    result = ts.simulate(solution.problem, solution.policy, paths=paths, seed=seed, initial=start)
+    mean, value = solution.expected_wealth(**start), solution.value(**start)
+    agree(result.mean_wealth, mean, result.standard_error, samples=paths)
+    variance = 2 * (mean - value) / float(solution.problem.objective.risk_aversion)
+    agree(result.variance, variance, result.variance_standard_error, samples=paths)
+    return result
+
+
+def test_the_constrained_dealer_earns_and_risks_what_was_solved(constrained):
+    result = meets_its_simulation(constrained, 4096, 5, stock=1.0, cash=-1.5)
+    assert np.all(result.excess < 0.2)
+    assert np.any(result.excess > 0)  # interest alone crosses the line now and then
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["two_rates", "constrained"])
+def test_many_paths_agree_with_what_was_solved(which, request):
+    start = {"stock": 1.0, "cash": -1.5} if which == "constrained" else {}
+    meets_its_simulation(request.getfixturevalue(which), 200_000, 6, **start)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", [MODELS.MeanQuadraticVariation(10.0), MODELS.RunningPenalty(2.0, 0.05)])
+def test_other_objectives_agree_with_one_account_and_with_simulation(objective):
+    plain = dealer(objective, borrowing_rate=None, credit_line=None)
+    alone = ts.solve(plain, ts.hjb.FiniteDifference(nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13))
+    both = ts.solve(dealer(objective, borrowing_rate=RATE), METHOD)
+    assert both.value(stock=2.0, cash=-3.0) == pytest.approx(alone.value(stock=2.0, cash=-3.0), abs=1e-7)
+    np.testing.assert_allclose(both.quotes(stock=2.0, cash=-3.0), alone.quotes(stock=2.0), rtol=0, atol=1e-9)
+    solution = ts.solve(crooked(objective=objective), METHOD)
+    result = ts.simulate(solution.problem, solution.policy, paths=50_000, seed=7)
+    agree(result.mean_wealth, solution.expected_wealth(), result.standard_error, samples=50_000)
+    agree(result.criterion, solution.value(), result.criterion_standard_error, samples=50_000)
+
+
+class Smooth(MODELS.StockCashDealer):
+    """A borrowing rate that sets in smoothly around zero cash, to see the scheme's order."""
+
+    def interest(self, cash):
+        return self.rate * cash - (self.borrowing_rate - self.rate) * jax.nn.softplus(-cash)
+
+    def cash_slope(self, tau, side):
+        return super().cash_slope(tau, side)
+
+
+@pytest.mark.slow
+def test_the_order_is_two_where_the_problem_is_smooth():
+    demand = MODELS.Exponential(400.0, 15.0)
+    problem = Smooth(0.15, 0.3, RATE, 0.1, demand, demand, 1.0, 4.0, MODELS.MeanVariance(0.5), borrowing_rate=0.4)
+    values = []
+    for factor in (1, 2, 4):
+        method = ts.hjb.FiniteDifference(
+            nodes_per_lot=4 * factor, steps=40 * factor, extrapolate=False, half_width=7, cash_range=(12, 16)
+        )
+        solution = ts.solve(problem, method)
+        values.append(np.array([solution.value(stock=s, cash=c) for s in (-1.0, 0.0, 1.0) for c in (-1.0, 0.0, 2.0)]))
+    order = np.log2(np.abs(values[0] - values[1]) / np.abs(values[1] - values[2]))
+    np.testing.assert_allclose(order, 2.0, atol=0.1)
