@@ -121,30 +121,10 @@ def evaluate_many(
     return [_moments(problem, method, found, i, stats) for i, problem in enumerate(problems)]
 
 
-def moments_now(
-    problem: Problem, policies: Sequence[Policy], method: FiniteDifference, inventory: float, batch: int
-) -> np.ndarray:
-    """Mean above the marked book and variance at time 0, shape (2, policies), for many policies by the `batch`.
-
-    All batches have one size, the last filled up with copies, so that one program serves any number.
-    """
-    parts = []
-    for first in range(0, len(policies), batch):
-        part = list(policies[first : first + batch])
-        _, y, rows, _, _ = _in_one_call([problem] * batch, part + [part[-1]] * (batch - len(part)), method)
-        place = np.full(1, (inventory - y[0, 0]) / (y[0, 1] - y[0, 0]))
-        parts.append(_along(rows[:, -1], place)[: len(part)])
-    return np.concatenate(parts)[:, ::-1].T
-
-
-@in_float64
-def _along(tables: Any, place: Any) -> Any:
-    """Rows of shape (policies, 2, nodes) at one fractional node number."""
-    return jax.vmap(jax.vmap(lambda row: cubic(row, place)[0]))(jnp.asarray(tables))
-
-
 def _in_one_call(problems: list[Any], policies: list[Any], method: FiniteDifference) -> Any:
-    problems = [_under(problem, np.ones(())) for problem in problems]  # one program whatever the objective was
+    problems = [
+        under_mean_variance(problem, np.ones(())) for problem in problems
+    ]  # one program whatever the objective was
     policies = [
         eqx.tree_at(lambda p: p.problem, policy, problem) if isinstance(policy, Policy) else policy
         for problem, policy in zip(problems, policies, strict=True)
@@ -152,7 +132,7 @@ def _in_one_call(problems: list[Any], policies: list[Any], method: FiniteDiffere
     grid = max((method.grid(problem) for problem in problems), key=lambda grid: grid.half)
     with jax.enable_x64(True):
         batch = (_stacked(problems, "problems"), _stacked(policies, "policies"))
-        return jax.tree.map(np.asarray, jax.block_until_ready(_evaluated(*batch, method, grid)))
+        return jax.tree.map(np.asarray, jax.block_until_ready(evaluated(*batch, method, grid)))
 
 
 def _moments(problem: Problem, method: FiniteDifference, found: Any, i: int, stats: dict[str, Any]) -> Moments:
@@ -253,7 +233,8 @@ _MOMENT = ("equation", "channels", "income", "exposure", "end_flow", "end_slope"
 
 
 @eqx.filter_jit
-def _evaluated(problems: Any, policies: Any, method: FiniteDifference, grid: Grid) -> Any:
+def evaluated(problems: Any, policies: Any, method: FiniteDifference, grid: Grid) -> Any:
+    """For problems and policies stacked along a leading axis: what `_evaluate` gives, stacked; in double precision."""
     numbers, rest = eqx.partition(policies, eqx.is_array)
 
     def one(problem: Any, numbers: Any) -> Any:
@@ -265,7 +246,7 @@ def _evaluated(problems: Any, policies: Any, method: FiniteDifference, grid: Gri
 def _evaluate(problem: Problem, policy: Any, method: FiniteDifference, grid: Grid) -> Any:
     """Times to go, nodes, (variance, mean) rows, their errors, and the residual."""
     scale = _money_scale(problem, grid)
-    judged = _under(problem, 2 / scale)
+    judged = under_mean_variance(problem, 2 / scale)
     levels, residual = [], jnp.zeros(())
     for factor in (1, 2, 4) if method.extrapolate else (1,):
         equation = _Fixed(judged, grid.coarser(factor) if problem.moves else grid, policy)
@@ -277,7 +258,8 @@ def _evaluate(problem: Problem, policy: Any, method: FiniteDifference, grid: Gri
     return problem.horizon * clock(method.steps), grid.nodes(problem.size), rows, errors, residual
 
 
-def _under(problem: Problem, risk_aversion: Any) -> Problem:
+def under_mean_variance(problem: Problem, risk_aversion: Any) -> Problem:
+    """The problem with `MeanVariance` for its objective."""
     return eqx.tree_at(lambda p: p.objective, problem, MeanVariance(risk_aversion))
 
 

@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from ..models._precision import parameter
+from ..models._precision import in_float64, parameter
 from ..models.problem import Problem, as_state
-from .evaluation import moments_now
+from ._interpolation import cubic
+from .evaluation import evaluated, under_mean_variance
 from .finite_difference import FiniteDifference
 from .policy import Policy
 
@@ -88,10 +90,28 @@ def _polished(problem: Problem, aversions: np.ndarray, pairs: np.ndarray, initia
 
 
 def _moments(problem: Problem, pairs: np.ndarray, initial: Mapping[str, float] | None) -> np.ndarray:
-    """Mean above the marked book and variance of terminal wealth for pairs of shape (2, n), in the same shape."""
-    quotes = [StaticQuotes(problem, bid, ask) for bid, ask in pairs.T]
+    """Mean above the marked book and variance of terminal wealth for pairs of shape (2, n), in the same shape.
+
+    By batches of one size, the last filled up with copies, so that one program serves any number.
+    """
+    grid, count = _ROUGH.grid(problem), pairs.shape[1]
     inventory = float(problem.coordinate(as_state(problem, initial or {})))
-    return moments_now(problem, quotes, _ROUGH, inventory, _BATCH)
+    place = np.full(1, inventory / float(problem.size) * grid.per_lot + grid.half)
+    filled = np.pad(pairs, ((0, 0), (0, -count % _BATCH)), mode="edge").reshape(2, -1, _BATCH)
+    common = under_mean_variance(problem, np.ones(()))
+    problems = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (_BATCH, *np.shape(leaf))).copy(), common)
+    parts = []
+    for bids, asks in filled.swapaxes(0, 1):
+        with jax.enable_x64(True):
+            rows = evaluated(problems, StaticQuotes(problems, bids, asks), _ROUGH, grid)[2]
+            parts.append(_along(np.asarray(rows[:, -1]), place))
+    return np.concatenate(parts)[:count, ::-1].T
+
+
+@in_float64
+def _along(tables: Any, place: Any) -> Any:
+    """Rows of shape (policies, 2, nodes) at one fractional node number."""
+    return jax.vmap(jax.vmap(lambda row: cubic(row, place)[0]))(jnp.asarray(tables))
 
 
 def _pairs(problem: Problem, level: Any, tilt: Any) -> tuple[Any, Any]:

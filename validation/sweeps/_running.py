@@ -148,7 +148,7 @@ def _local_cluster(stack: contextlib.ExitStack, workers: int) -> tuple[Any, list
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address=":0",
         silence_logs=logging.CRITICAL,
         memory_limit=0,
     )
