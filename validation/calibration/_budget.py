@@ -41,7 +41,7 @@ _NUDGE = 1e-3  # of a logarithm, for derivatives of what is computed without cha
 _SHOVE = 0.1  # for derivatives of what is simulated
 _FREQUENCIES = 128
 _HIGHEST = 10.0  # frequency times the deviation of wealth
-_FADED = 1e-4  # of a characteristic function at its highest frequency, as a share of the probability wanted
+_FADED = 1e-3  # of a characteristic function at its highest frequency, as a share of the probability wanted
 _PER_LOT = 8  # nodes of a moving stock
 
 
@@ -282,9 +282,9 @@ def _scan(problem: Any, parameter: Parameter, method: Any, measure: _Measure) ->
 
 
 def _beyond(points: dict[int, _Point], i: int, target: float) -> bool:
-    """Whether point `i` and the two before it lie on the far side of the target, away from the middle."""
+    """Whether point `i` and the one before it lie on the far side of the target, away from the middle."""
     outwards = 1 if i > _SCAN // 2 else -1
-    last = [points.get(i - outwards * k) for k in range(3)]
+    last = [points.get(i - outwards * k) for k in range(2)]
     return i != _SCAN // 2 and all(x is not None and outwards * (target - x.value) > 0 for x in last)
 
 

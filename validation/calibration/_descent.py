@@ -15,6 +15,7 @@ _NEGLIGIBLE = 1e-9
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e-12, 1e12
 _STRIDE = 1.0  # the longest step in any coordinate: a factor of e where it is a logarithm
 _EVALUATIONS = 200
+_HOPELESS = 50.0  # units of log-likelihood behind the best point seen
 
 
 class Slopes(NamedTuple):
@@ -67,13 +68,20 @@ def _step(here: Slopes, damping: float) -> tuple[np.ndarray, float]:
     return step, float(-here.gradient @ step - 0.5 * step @ here.curvature @ step)
 
 
-def scan(
-    evaluate: Callable[[np.ndarray], Slopes], start: np.ndarray, reach: float, points: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The first coordinate at `points` around its start, as far as `reach` either way, and the cost at each."""
+def scan(evaluate: Callable[[np.ndarray], Slopes], start: np.ndarray, reach: float, points: int) -> np.ndarray:
+    """The best of `points` that differ in the first coordinate, as far as `reach` either way, to descend from.
+
+    It walks outwards and turns back where the cost has become hopeless: far out a problem takes long to solve.
+    """
     first = start[0] + np.linspace(-reach, reach, points)
-    cost = np.array([evaluate(np.concatenate([[x], start[1:]])).cost for x in first])
-    return first, np.where(np.isfinite(cost), cost, np.inf)
+    cost = np.full(points, np.inf)
+    for order in (range(points // 2, points), range(points // 2 - 1, -1, -1)):
+        for i in order:
+            found = evaluate(np.concatenate([[first[i]], start[1:]])).cost
+            cost[i] = found if np.isfinite(found) else np.inf
+            if i != points // 2 and cost[i] > cost.min() + _HOPELESS:
+                break
+    return np.concatenate([[first[np.argmin(cost)]], start[1:]])
 
 
 def profile(evaluate: Callable[[np.ndarray], Slopes], minimum: Minimum, first: np.ndarray) -> np.ndarray:

@@ -92,10 +92,7 @@ def implied_risk_aversion(
     frame = Frame.about(problem, free, method)
     observed, seen = _checked(problem, observations)
     evaluate = _cost(frame, problem, observations, observed, seen)
-    start = frame.start(problem)
-    first, cost = scan(evaluate, start, REACH, _POINTS)
-    start[0] = first[np.argmin(cost)]
-    minimum = descend(evaluate, start)
+    minimum = descend(evaluate, scan(evaluate, frame.start(problem), REACH, _POINTS))
     found = _inference(frame, problem, observations, observed, seen, minimum, errors, inputs)
     return conclude(
         problem,

@@ -190,8 +190,7 @@ def _by_likelihood(
 
 def _searched(evaluate: Any, start: np.ndarray) -> Minimum:
     """The minimum, from the best of a first look over the risk aversion."""
-    first, cost = scan(evaluate, start, REACH, _POINTS)
-    return descend(evaluate, np.concatenate([[first[np.argmin(cost)]], start[1:]]))
+    return descend(evaluate, scan(evaluate, start, REACH, _POINTS))
 
 
 def _found(frame: Frame, problem: Any, minimum: Minimum, information: Any, inputs: Inputs | None) -> Found:

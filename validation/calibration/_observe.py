@@ -102,7 +102,9 @@ def observe_trades(solution: Any, sessions: int, seed: int = 0, snapshots: int =
                 moves between fills.
     start:      the inventory at the beginning of each session.
     """
-    problem, rng = solution.problem, np.random.default_rng(seed)
+    if sessions < 1:
+        raise ValueError(f"sessions must be at least 1, got {sessions}")
+    problem, rng, sessions = solution.problem, np.random.default_rng(seed), int(sessions)
     horizon, size = float(problem.horizon), float(problem.size)
     bound = _HEADROOM * _largest_rate(solution)
     stops = np.linspace(0.0, horizon, snapshots + 2)[1:]
