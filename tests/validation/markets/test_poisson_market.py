@@ -313,7 +313,8 @@ def test_terms_add_up_and_each_is_the_change_by_its_friction():
     np.testing.assert_allclose(before.wealth - after.wealth, lost, atol=1e-9)
     text = found.table()
     assert "+ queue ahead" in text
-    assert f"{found.obtained.criterion:.6g}" in text
+    assert f"obtained {found.obtained.criterion:>25.3f}" in text
+    assert f"{found.obtained.criterion / float(solution.value(0.0)):.1%} of the value predicted survives" in text
 
 
 @pytest.mark.slow
@@ -413,7 +414,7 @@ def test_what_cannot_be_played_is_refused_by_name(changes, error, message):
 def test_a_dealer_whose_cash_matters_is_refused_by_name():
     settings = (0.1, 0.4, 0.0, 0.1, BUSY, SLOW, 1.0, 5.0, ts.models.MeanVariance(1.0))
     problem = ts.models.StockCashDealer(*settings, short_fee=0.1)
-    with pytest.raises(ValueError, match=r"short_fee.* cash account"):
+    with pytest.raises(ValueError, match=r"borrowing.rate, .*credit.line"):
         ts.simulate(problem, Leaning(), 300, market=PoissonMarket())
 
 
