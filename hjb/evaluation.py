@@ -250,17 +250,22 @@ def _evaluate(problem: Problem, policy: Any, method: FiniteDifference, grid: Gri
     levels, residual = [], jnp.zeros(())
     for factor in (1, 2, 4) if method.extrapolate else (1,):
         equation = _Fixed(judged, grid.coarser(factor) if problem.moves else grid, policy)
-        path = march(equation, method.steps // factor, 1, method, False)
+        path = march(equation, time_steps(method) // factor, 1, method, False)
         value, mean = path.u[:, 0], path.u[:, 1]
         levels.append(jnp.stack([scale * (mean - value), mean], axis=1))
         residual = jnp.maximum(residual, path.residual)
     rows, errors = _refined(levels, grid.per_lot, 2 if problem.moves else 1)
-    return problem.horizon * clock(method.steps), grid.nodes(problem.size), rows, errors, residual
+    return problem.horizon * clock(time_steps(method)), grid.nodes(problem.size), rows, errors, residual
 
 
 def under_mean_variance(problem: Problem, risk_aversion: Any) -> Problem:
     """The problem with `MeanVariance` for its objective."""
     return eqx.tree_at(lambda p: p.objective, problem, MeanVariance(risk_aversion))
+
+
+def time_steps(method: FiniteDifference) -> int:
+    """Over the horizon, on the finest grid."""
+    return method.steps or 400
 
 
 def _money_scale(problem: Problem, grid: Grid) -> Any:
@@ -273,20 +278,24 @@ def _money_scale(problem: Problem, grid: Grid) -> Any:
 
 
 def _refined(levels: list[Any], per_lot: int, stride: int) -> tuple[Any, Any]:
-    """Richardson's extrapolation of (times, rows, nodes), where it can be trusted, and the errors left."""
+    """Richardson's extrapolation of (times, rows, nodes), where it can be trusted, and the errors left.
+
+    As `_tables.refine` does for a solution, but with a trust and an error of its own for either row.
+    """
     if len(levels) == 1:
         return levels[0], jnp.full_like(levels[0], jnp.nan)
     fine, mid, rough = levels
+    strides = [2, stride]
     first, second = fine[::2, :, ::stride] - mid, mid[::2, :, ::stride] - rough
-    window = 2 * (per_lot // stride**2) + 1
-    fall = jnp.stack([_fall(first[::2, i, ::stride], second[:, i], window) for i in range(2)], axis=1)
+    windows = [2 * (per_lot // stride**2) + 1]
+    fall = jnp.stack([_fall(first[::2, i, ::stride], second[:, i], windows) for i in range(2)], axis=1)
     trust = jnp.clip((0.6 - fall) / 0.2, 0.0, 1.0)
-    best = fine + _prolong(_prolong(trust, stride) * first / 3, stride)
-    coarse = mid + _prolong(trust * second / 3, stride)
+    best = fine + _prolong(_prolong(trust, strides) * first / 3, strides)
+    coarse = mid + _prolong(trust * second / 3, strides)
     gap = jnp.abs(best[::2, :, ::stride] - coarse)
-    larger = jnp.maximum(gap, jnp.abs(_prolong(second, stride)))
-    sure, share = _prolong(trust, stride), jnp.clip(_prolong(2 * fall / 3, stride), 1 / 6, 0.5)
-    return best, _prolong(sure * share * gap + (1 - sure) * 6 * larger, stride)
+    larger = jnp.maximum(gap, jnp.abs(_prolong(second, strides)))
+    sure, share = _prolong(trust, strides), jnp.clip(_prolong(2 * fall / 3, strides), 1 / 6, 0.5)
+    return best, _prolong(sure * share * gap + (1 - sure) * 6 * larger, strides)
 
 
 @in_float64

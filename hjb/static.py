@@ -165,8 +165,8 @@ def _maximiser(coefficients: np.ndarray) -> np.ndarray:
     bends = [[chebyshev.chebder(slope, axis=j) for j in (0, 1)] for slope in slopes]
     start, reach = x.copy(), axis[1] - axis[0]
     for _ in range(8):
-        gradient = np.array([chebyshev.chebval2d(*x, slope) for slope in slopes])
-        hessian = np.array([[chebyshev.chebval2d(*x, bend) for bend in row] for row in bends])
+        gradient = np.array([chebyshev.chebval2d(x[0], x[1], slope) for slope in slopes])
+        hessian = np.array([[chebyshev.chebval2d(x[0], x[1], bend) for bend in row] for row in bends])
         free = ~(((x >= 1) & (gradient > 0)) | ((x <= -1) & (gradient < 0)))
         if not free.any() or np.any(np.linalg.eigvalsh(hessian[np.ix_(free, free)]) >= 0):
             break

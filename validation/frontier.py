@@ -103,7 +103,7 @@ class Frontier:
         gap = np.maximum(np.abs(measured - computed) - own, 0.0)
         return np.divide(gap, error, out=np.full(gap.shape, np.nan), where=error > 0)
 
-    def rows(self, most: int | None = None) -> list[tuple[float, str, float, float, float, float, float, float, str]]:
+    def rows(self, most: int | None = None) -> list[tuple[Any, ...]]:
         """For each risk aversion (at most `most` of them, evenly chosen) and reading: risk aversion, reading, mean,
         std, simulated mean and its standard error, simulated std and its standard error, and how the solve ended."""
         data, count = self.data, self.data.sizes["risk_aversion"]
@@ -231,7 +231,7 @@ def frontier_points(cases: Sequence[float], settings: Mapping[str, Any]) -> Colu
     """The work of a block: points of one reading, solved together and simulated one by one."""
     problem, method = case.from_data(settings["problem"]), method_from_data(settings["method"])
     points = READINGS[settings["reading"]](problem, list(cases), method, settings["initial"])
-    unknown = (math.nan,) * 4
+    unknown = (math.nan, math.nan, math.nan, math.nan)
     found = [_simulated(point, problem, settings) if settings["paths"] else unknown for point in points]
     names = ("simulated_mean", "simulated_mean_error", "simulated_std", "simulated_std_error")
     columns = {name: np.array([row[i] for row in found]) for i, name in enumerate(names)}
@@ -244,14 +244,15 @@ def frontier_points(cases: Sequence[float], settings: Mapping[str, Any]) -> Colu
 
 def _simulated(point: Any, problem: Problem, settings: Mapping[str, Any]) -> tuple[float, float, float, float]:
     """Mean and standard deviation of wealth with standard errors; nan where there is no policy to simulate."""
+    unknown = (math.nan, math.nan, math.nan, math.nan)
     if point.policy is None:
-        return (math.nan,) * 4
+        return unknown
     try:
         outcome = simulate(
             *simulated(point, problem), settings["paths"], settings["seed"], settings["initial"], progress=False
         )
     except BoundError:
-        return (math.nan,) * 4
+        return unknown
     std = math.sqrt(outcome.variance)
     error = outcome.variance_standard_error / (2 * std) if std > 0 else 0.0
     return outcome.mean_wealth, outcome.standard_error, std, error
@@ -320,7 +321,9 @@ def _dataset(
 
     variables = {name: (axes, stack(name), {"units": unit, "long_name": text}) for name, (unit, text) in about.items()}
     criterion = stack("mean") - 0.5 * aversions * stack("std") ** 2
+    error = stack("mean_error") + aversions * stack("std") * stack("std_error")
     variables["criterion"] = (axes, criterion, {"units": money, "long_name": "mean - (risk_aversion/2) std^2"})
+    variables["criterion_error"] = (axes, error, {"units": money, "long_name": "estimated absolute error of criterion"})
     variables["result"] = (axes, stack("result"), RESULT_ATTRIBUTES)
     coordinates = {
         "reading": ("reading", list(columns), {"long_name": "what is meant by mean-variance"}),

@@ -92,10 +92,9 @@ class Store:
         arrays = {name: np.ascontiguousarray(columns[name]) for name in sorted(columns)}
 
         def save(part: str) -> None:
+            named: dict[str, Any] = {f"_{name}": array for name, array in arrays.items()}
             with open(part, "wb") as file:
-                np.savez(
-                    file, statement=block.statement, digest=_digest(arrays), **{f"_{k}": v for k, v in arrays.items()}
-                )
+                np.savez(file, statement=block.statement, digest=_digest(arrays), **named)
 
         write_whole(self.path(block), save)
 

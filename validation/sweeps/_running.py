@@ -104,7 +104,7 @@ def _at_worker(statement: str, shares: list[list[int]]) -> Columns:
 def _cluster(workers: int | None, scheduler: str | None) -> Iterator[tuple[Any, list[list[int]]]]:
     """A client, and for local workers the processors that each may use."""
     try:
-        import dask
+        from dask.config import set as configured
         from distributed import Client
     except ImportError:
         raise ValueError(
@@ -112,7 +112,7 @@ def _cluster(workers: int | None, scheduler: str | None) -> Iterator[tuple[Any, 
             "and scheduler out"
         ) from None
     with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": _TRIES}))
+        stack.enter_context(configured({"distributed.scheduler.allowed-failures": _TRIES}))
         shares: list[list[int]] = []
         if scheduler is None:
             target, shares = _local_cluster(stack, workers or 1)
