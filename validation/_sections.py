@@ -109,7 +109,9 @@ def _stated(part: Any) -> str:
     arguments = part.arguments()
     if any(np.ndim(value) for value in arguments.values()):
         return f"{type(part).__name__}({', '.join(arguments)})"
-    inside = ", ".join(f"{name} = {number(value, 6)}" for name, value in arguments.items())
+    inside = ", ".join(
+        f"{name} = {value if isinstance(value, str) else number(value, 6)}" for name, value in arguments.items()
+    )
     return f"{type(part).__name__}({inside})"
 
 
@@ -340,18 +342,20 @@ def _deviation(sample: Any, display: Display, share: float) -> str:
 def evidence_section(solution: Any, display: Display, reach: float, cross_check: Mapping[str, Any] | None) -> Section:
     """Why the numbers can be trusted: residual, error estimate, grid, and a second route where there is one."""
     method, tables = solution.method, solution.tables
-    times, nodes = tables.value.shape
-    quote_error, error = (np.broadcast_to(table, (times, nodes))[-1] for table in (tables.quote_error, tables.error))
+    times, *nodes = tables.value.shape
+    quote_error, error = (np.broadcast_to(t, tables.value.shape)[-1] for t in (tables.quote_error, tables.error))
+    for axis in reversed(tables.axes[1:]):  # without cash, or at the target
+        quote_error, error = (t[..., np.argmin(np.abs(axis))] for t in (quote_error, error))
     settings = ", ".join(f"{name} {value}" for name, value in vars(method).items() if value is not None)
     rows = [
         ("method", f"{type(method).__name__} ({settings})"),
-        ("grid", f"{times:,} times, {nodes:,} inventories"),
+        ("grid", " x ".join([f"{times:,} times", f"{nodes[0]:,} inventories", *(f"{n:,} wealths" for n in nodes[1:])])),
         ("converged", "yes" if solution.converged else f"NO: {solution.result.value}"),
         ("residual of the discrete equation, relative", number(tables.residual, 2)),
         (f"estimated error of the value, {display.money}", number(solution.error_estimate, 2)),
         (
             f"estimated error of the quotes, {display.distance.unit or 'price'}",
-            number(display.distance(quote_error[nodes // 2]), 2),
+            number(display.distance(quote_error[nodes[0] // 2]), 2),
         ),
     ]
     body = table(("", ""), rows, text_columns=(1,))

@@ -135,6 +135,10 @@ def _stated(data: Any, where: str, base: type) -> Any:
         place = f"{where}.{key}"
         if key in parts:
             arguments[key] = _stated(value, place, parts[key])
+        elif isinstance(parameters[key].default, str):
+            if not isinstance(value, str):
+                raise ValueError(f"{place} must be a word in quotes, got {_shown(value)}")
+            arguments[key] = value
         else:
             arguments[key] = _numbers(value, place) if kind.__name__ == "Tabulated" else _number(value, place)
     try:

@@ -51,9 +51,10 @@ def print_solution(solution: Any, case: Case) -> None:
     from .validation._verdict import is_approximate
 
     problem, display = solution.problem, _display(solution, case)
-    times, nodes = solution.tables.value.shape
+    times, nodes, *more = solution.tables.value.shape
     error, mean = solution.error_estimate, float(solution.expected_wealth(0.0))
-    print(f"\nsolved: {type(solution.method).__name__}, {times} times x {nodes} inventories, {solution.result.value}")
+    grid = " x ".join([f"{times} times", f"{nodes} inventories", *(f"{n} wealths" for n in more)])
+    print(f"\nsolved: {type(solution.method).__name__}, {grid}, {solution.result.value}")
     if is_approximate(solution):
         print("  quotes by a published approximation, without a value or an error")
     else:
