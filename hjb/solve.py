@@ -17,6 +17,7 @@ from ..models.investor import Investor
 from ..models.objectives import PreCommitment
 from ..models.printed import PrintedDealer
 from ..models.problem import Dealer, Problem
+from ._account_occupancy import account_shares
 from ._occupancy import idle_share
 from ._tables import Tables
 from .closed_form import ClosedForm
@@ -98,7 +99,10 @@ def _finished(
     """The solution with its evidence; warns where it cannot be trusted."""
     stats = {"method": type(method).__name__, "seconds": seconds, **stats}
     if isinstance(problem, Problem):
-        stats["idle_share"] = idle_share(problem, tables)
+        if np.ndim(tables.bid) == 3 and tables.target is None:
+            stats |= account_shares(problem, tables)
+        else:
+            stats["idle_share"] = idle_share(problem, tables)
     solution = Solution(problem, method, tables, power, stats, formula)
     if not solution.converged:
         warnings.warn(f"{solution!r}", NotConverged, stacklevel=3)

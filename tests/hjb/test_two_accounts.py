@@ -1,5 +1,7 @@
 """The dealer whose cash matters: agreement with one account, published reference, closed form, signs, simulation."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -189,7 +191,7 @@ def generator(monotone):
     """The matrix of `h`'s equation with the quotes held, at the quotes of a bent `u`; and the nodes."""
     problem = crooked(max_stock=2.0, short_limit=1.0, credit_line=1.0)
     with jax.enable_x64(True):
-        equation = TwoAccounts(problem, AccountsGrid(Grid(4, 12), 4, 12, 16), monotone)
+        equation = TwoAccounts(problem, AccountsGrid(Grid(2, 6), 2, 6, 8), monotone)
         stock, cash = equation.stock[:, None], equation.cash[None]
         u = jnp.stack([-0.05 * stock**2 - 0.01 * jnp.tanh(cash), 0.02 * stock + 0.03 * jnp.tanh(cash)])
 
@@ -229,7 +231,8 @@ def test_impossible_accounts_are_refused_in_one_line():
     for limit in ("credit_line", "short_limit", "short_fee", "liquidation_cost"):
         with pytest.raises(ValueError, match=f"{limit} must be finite and not negative, got -1"):
             dealer(**{limit: -1.0})
-    for settings in ({"cash_range": (1, 5)}, {"cash_range": (3, 4, 5)}, {"cash_nodes_per_lot": 6}):
+    wrong: tuple[dict[str, Any], ...] = ({"cash_range": (1, 5)}, {"cash_range": (3, 4, 5)}, {"cash_nodes_per_lot": 6})
+    for settings in wrong:
         with pytest.raises(ValueError, match="cash_"):
             ts.hjb.FiniteDifference(**settings)
 
@@ -254,10 +257,19 @@ def meets_its_simulation(solution, paths, seed, **start):
     return result
 
 
+def test_the_share_of_time_beyond_a_limit_is_told(constrained, two_rates):
+    assert 0 < constrained.stats["beyond_share"] < 0.2
+    assert abs(two_rates.stats["beyond_share"]) < 1e-6
+    assert constrained.stats["idle_share"] < 1e-6
+    hopeless = ts.solve(crooked(objective=MODELS.MeanVariance(10.0), credit_line=0.0), METHOD)
+    assert hopeless.converged == (hopeless.stats["idle_share"] <= 1e-6)
+
+
 def test_the_constrained_dealer_earns_and_risks_what_was_solved(constrained):
     result = meets_its_simulation(constrained, 4096, 5, stock=1.0, cash=-1.5)
-    assert np.all(result.excess < 0.2)
-    assert np.any(result.excess > 0)  # interest alone crosses the line now and then
+    excess = np.asarray(result.excess)
+    assert np.all(excess < 0.2)
+    assert np.any(excess > 0)  # growth and interest alone cross a limit now and then
 
 
 @pytest.mark.slow
@@ -286,9 +298,6 @@ class Smooth(MODELS.StockCashDealer):
 
     def interest(self, cash):
         return self.rate * cash - (self.borrowing_rate - self.rate) * jax.nn.softplus(-cash)
-
-    def cash_slope(self, tau, side):
-        return super().cash_slope(tau, side)
 
 
 @pytest.mark.slow

@@ -1,0 +1,107 @@
+"""How much time a dealer of two accounts spends where a side is not worth quoting, and beyond a limit.
+
+Both are shares of the horizon, from empty accounts at time 0, under the quotes found:
+
+    w(t, S, C) = (1/T) E int_t^T f(u, S_u, C_u) du,      w_tau = f/T + (the dealer's own generator) w,
+
+with `f = 1/2 (sides permitted but worth no payment)`, see `_occupancy`, and `f = 1` where growth or interest has
+carried an account beyond a limit. One linear equation for each, implicit Euler on every other node and time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from ._equation import Grid
+from ._tables import Tables
+from ._two_accounts import AccountsGrid, TwoAccounts
+
+_PER_LOT = 2  # nodes that a share needs
+_LEVELS = 25
+
+
+def account_shares(problem: Any, tables: Tables) -> dict[str, float]:
+    """`idle_share` and `beyond_share`; nan where the tables are not finite."""
+    per_lots = [round(float(problem.size) / float(axis[1] - axis[0])) for axis in tables.axes]
+    skips = [n // _PER_LOT if n % _PER_LOT == 0 else 1 for n in per_lots]
+    zeros = [int(np.argmin(np.abs(axis))) for axis in tables.axes]
+    every = max(1, (tables.tau.size - 1) // _LEVELS)
+    pick = (slice(None, None, every), *(slice(z % skip, None, skip) for z, skip in zip(zeros, skips, strict=True)))
+    if not np.all(np.isfinite(tables.value)):
+        return {"idle_share": float("nan"), "beyond_share": float("nan")}
+    stock, cash = (axis[part] for axis, part in zip(tables.axes, pick[1:], strict=True))
+    per_lot, cash_per_lot = (n // skip for n, skip in zip(per_lots, skips, strict=True))
+    low = int(np.argmin(np.abs(cash)))
+    grid = AccountsGrid(Grid(per_lot, stock.size // 2), cash_per_lot, low, cash.size - 1 - low)
+    with jax.enable_x64(True):
+        parts = jax.tree.map(np.asarray, _rates(problem, grid, tables.bid[pick], tables.ask[pick]))
+    w = np.zeros((stock.size * cash.size, 2))
+    for level, step in enumerate(np.diff(tables.tau[pick[0]]), start=1):
+        matrix, source = _generator(grid, parts, level)
+        system = sparse.eye_array(w.shape[0], format="csc") - step * matrix
+        try:
+            w = splu(system).solve(w + step / float(problem.horizon) * source)
+        except RuntimeError:  # rates beyond floating point: what was told until then is told all the same
+            break
+    idle, beyond = (float(x) for x in w.reshape(stock.size, cash.size, 2)[stock.size // 2, low])
+    return {"idle_share": idle, "beyond_share": beyond}
+
+
+class _Rates(NamedTuple):
+    """What moves a dealer: of the stock down and up, of cash, and of fills (levels, stocks, cash)."""
+
+    stencil: tuple[Any, Any]
+    courant: Any  # velocity / spacing of cash
+    bid: Any
+    ask: Any
+    bid_shift: Any  # the small way of a fill, in nodes of cash
+    ask_shift: Any
+    idle: Any
+    beyond: Any
+
+
+@eqx.filter_jit
+def _rates(problem: Any, grid: AccountsGrid, bid: Any, ask: Any) -> _Rates:
+    equation = TwoAccounts(problem, grid, monotone=True)
+    stock, cash = jnp.meshgrid(*equation.axes, indexing="ij")
+
+    def side(demand: Any, distance: Any, may: Any) -> tuple[Any, Any, Any]:
+        quoted = jnp.isfinite(distance)
+        x = jnp.where(quoted, distance, 0.0)
+        wanted = demand._intensity(jnp.zeros(())) > 0  # where nobody trades, nobody waits
+        rate = jnp.where(quoted, may[None] * demand._intensity(x), 0.0)
+        return rate, x * grid.per_lot, jnp.where(quoted | ~wanted, 0.0, 0.5 * may[None])
+
+    bids, bid_shift, bid_idle = side(problem.bid_demand, bid, equation.permitted[0])
+    asks, ask_shift, ask_idle = side(problem.ask_demand, ask, equation.permitted[1])
+    beyond = jnp.where(problem.excess(stock, cash) > 1e-9 * problem.size, 1.0, 0.0)
+    courant = equation.velocity / equation.spacing
+    return _Rates(equation.stencil, courant, bids, asks, bid_shift, ask_shift, bid_idle + ask_idle, beyond)
+
+
+def _generator(grid: AccountsGrid, rates: _Rates, level: int) -> tuple[Any, Any]:
+    """The generator under the quotes of a level, and the two sources, (nodes, 2); all moves stay on the grid."""
+    shape = rates.beyond.shape
+    i, j = np.indices(shape)
+    down, up = (np.broadcast_to(rate[:, None], shape) for rate in rates.stencil)
+    moves = [(-1, 0, down), (1, 0, up), (0, 1, np.maximum(rates.courant, 0)), (0, -1, np.maximum(-rates.courant, 0))]
+    for side, rate, shift in ((1, rates.bid, rates.bid_shift), (-1, rates.ask, rates.ask_shift)):
+        whole = np.floor(shift[level]).astype(int)
+        share, jump = shift[level] - whole, whole - side * grid.per_lot
+        lots = side * grid.stock.per_lot
+        moves += [(lots, jump, rate[level] * (1 - share)), (lots, jump + 1, rate[level] * share)]
+    here = np.ravel_multi_index((i, j), shape).ravel()
+    there = [np.ravel_multi_index((i + di, j + dj), shape, mode="clip").ravel() for di, dj, _ in moves]
+    flows = np.concatenate([rate.ravel() for _, _, rate in moves])
+    rows, columns = np.tile(here, len(moves)), np.concatenate(there)
+    data = np.concatenate([flows, -flows])
+    at = (np.concatenate([rows, rows]), np.concatenate([columns, rows]))
+    matrix = sparse.csc_array((data, at), shape=(here.size, here.size))
+    return matrix, np.stack([rates.idle[level].ravel(), rates.beyond.ravel()], axis=1)
