@@ -87,8 +87,9 @@ class Population:
     @property
     def people(self) -> People:
         """The investors as numbers, for a compiled run."""
-        numbers = (self.start, self.step, self.most, self.highest, self.lowest, self.endowment)
-        return People(self.investors, self.reach, *map(np.int32, numbers), np.int32(round(self.immediacy * 2**16)))
+        names = ("start", "step", "most", "highest", "lowest", "endowment")
+        numbers = {name: np.int32(getattr(self, name)) for name in names}
+        return People(self.investors, self.reach, hurry=np.int32(round(self.immediacy * 2**16)), **numbers)
 
 
 class People(eqx.Module):
