@@ -29,7 +29,7 @@ def calibrate_risk(
     file: Path,
     model: Path | None,
     out: Path | None,
-    targets: Mapping[str, float],
+    targets: Mapping[str, Any],
     also: str | None,
     errors: Sequence[str],
 ) -> None:
@@ -72,7 +72,7 @@ _TITLES = {
 }
 
 
-def _check(way: str, file: Path, model: Path | None, targets: Mapping[str, float], also: str | None) -> Path:
+def _check(way: str, file: Path, model: Path | None, targets: Mapping[str, Any], also: str | None) -> Path:
     """The case file; raises `UserError` naming the option that is missing, unknown or out of place."""
     if way not in WAYS:
         raise UserError(f"--risk-aversion must be one of {', '.join(WAYS)}, got {way!r}")
@@ -92,7 +92,7 @@ def _check(way: str, file: Path, model: Path | None, targets: Mapping[str, float
     return model
 
 
-def _found(way: str, file: Path, case: Case, targets: Mapping[str, float], also: str | None, inputs: Any) -> Any:
+def _found(way: str, file: Path, case: Case, targets: Mapping[str, Any], also: str | None, inputs: Any) -> Any:
     from .validation import calibration
 
     names = tuple(name.strip() for name in also.split(",")) if also else ()

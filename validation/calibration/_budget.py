@@ -37,6 +37,7 @@ from ._parameters import Inputs, Parameter, pinned, risk_aversion_of, stated_wit
 from ._start import begun, natural_risk_aversion
 
 _SCAN, _REACH = 13, math.log(1e3)  # problems over the range of risk aversions, and how far it goes
+_AROUND = math.log(30)  # the answer, how far the frontier goes
 _NUDGE = 1e-3  # of a logarithm, for derivatives of what is computed without chance
 _SHOVE = 0.1  # for derivatives of what is simulated
 _FREQUENCIES = 128
@@ -74,6 +75,7 @@ def risk_aversion_for_budget(
     method: Any = None,
     paths: int = 100_000,
     seed: int = 0,
+    frontier_points: int = 13,
 ) -> RiskAversionEstimate:
     """The risk aversion under which `problem`'s dealer takes as much risk as the budget allows; state one target.
 
@@ -85,6 +87,7 @@ def risk_aversion_for_budget(
                         answer is exact and has no error.
     method:             of solving; by default the one that fits the problem.
     paths, seed:        of the simulation, where one is needed.
+    frontier_points:    of the frontier around the answer; 0 leaves it out.
 
     Raises `UnreachableTarget` with the attainable range, and `ValueError` for a target that makes no sense.
     """
@@ -99,7 +102,7 @@ def risk_aversion_for_budget(
     points = _scan(problem, parameter, method, measure)
     at = _root(problem, parameter, method, measure, points)
     found, error = _sensitivity(problem, parameter, method, measure, at, inputs)
-    frontier = _frontier(points, measure, float(start))
+    frontier = _frontier(problem, parameter, method, measure, at, float(start), frontier_points)
     return conclude(
         problem,
         found,
@@ -348,7 +351,14 @@ def _nudged(problem: Any, parameter: Parameter, by: float) -> Any:
     return stated_with(problem, {parameter: value * math.exp(by) if parameter.positive else value + by * unit})
 
 
-def _frontier(points: list[_Point], measure: _Measure, start: float) -> Frontier:
+def _frontier(
+    problem: Any, parameter: Parameter, method: Any, measure: _Measure, at: float, start: float, count: int
+) -> Frontier | None:
+    """What dealers around the answer expect and risk, as far as their problems can be solved."""
+    asked = at + np.linspace(-_AROUND, _AROUND, count)
+    points = [p for x in asked if (p := _point(problem, parameter, method, measure, float(x))) is not None]
+    if not points:
+        return None
     moments = np.array([_moments(point.solution.problem, point.solution, start) for point in points])
     logs, values = (np.array([getattr(point, name) for point in points]) for name in ("log", "value"))
     return Frontier(np.exp(logs), moments[:, 0], moments[:, 1], values, measure.meaning, measure.target)

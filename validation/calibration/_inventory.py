@@ -143,7 +143,7 @@ def _rows(problem: Any, record: TradeRecord) -> _Rows:
     time = begin[:, None] + share * (record.time - begin)[:, None]
     along = held[:, None] + share * (before - held)[:, None]
     weight = 0.5 * _WEIGHTS * (record.time - begin)[:, None]
-    full = 1 << (max(len(before), 256) - 1).bit_length()  # few shapes, so that little compiles
+    full = 1 << (max(len(before), 1024) - 1).bit_length()  # few shapes, so that little compiles
 
     def padded(x: np.ndarray) -> np.ndarray:
         return np.pad(x, [(0, full - len(x)), *[(0, 0)] * (x.ndim - 1)])
