@@ -43,8 +43,8 @@ def market_section(data: Mapping[str, Any], display: Display) -> tuple[str, str]
     body += paragraph(
         "Frictions are switched on one after another, in this order; each line is what changes when its friction joins "
         "those above it, and the lines add up from the value predicted to the value obtained. All runs meet the same "
-        "orders and the same prices, so the standard errors are those of differences path by path. In another order "
-        "the lines would share the same total differently."
+        "orders and the same prices, but for clustering, which moves orders in time, so the standard errors are those "
+        "of differences path by path. In another order the lines would share the same total differently."
     ) + bullets(meanings)
     filled = (
         f"Without frictions the bid is filled {number(data['frictionless']['bid_fills'], 4)} times a path and the ask "
