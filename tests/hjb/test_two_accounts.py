@@ -1,5 +1,6 @@
 """The dealer whose cash matters: agreement with one account, published reference, closed form, signs, simulation."""
 
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -301,15 +302,17 @@ class Smooth(MODELS.StockCashDealer):
 
 
 @pytest.mark.slow
-def test_the_order_is_two_where_the_problem_is_smooth():
-    demand = MODELS.Exponential(400.0, 15.0)
-    problem = Smooth(0.15, 0.3, RATE, 0.1, demand, demand, 1.0, 4.0, MODELS.MeanVariance(0.5), borrowing_rate=0.4)
-    values = []
-    for factor in (1, 2, 4):
+def test_the_order_in_time_is_two_where_the_problem_is_smooth():
+    plain = dealer(borrowing_rate=0.4, credit_line=None)
+    problem = Smooth(**plain.arguments())
+    stock, cash = np.arange(-3.0, 4.0)[:, None], np.arange(-4.0, 5.0)[None]
+    found = []
+    for count in (200, 400, 800):
         method = ts.hjb.FiniteDifference(
-            nodes_per_lot=4 * factor, steps=40 * factor, extrapolate=False, half_width=7, cash_range=(12, 16)
+            nodes_per_lot=2, steps=count, extrapolate=False, half_width=12, cash_range=(13, 16)
         )
         solution = ts.solve(problem, method)
-        values.append(np.array([solution.value(stock=s, cash=c) for s in (-1.0, 0.0, 1.0) for c in (-1.0, 0.0, 2.0)]))
-    order = np.log2(np.abs(values[0] - values[1]) / np.abs(values[1] - values[2]))
-    np.testing.assert_allclose(order, 2.0, atol=0.1)
+        at = {"stock": stock, "cash": cash}
+        found.append(np.stack([solution.value(**at), solution.expected_wealth(**at), *solution.quotes(**at)]))
+    before, after = (np.sqrt(np.sum((a - b) ** 2, axis=(1, 2))) for a, b in pairwise(found))
+    np.testing.assert_allclose(np.log2(before / after), 2.0, atol=0.1)
