@@ -1,7 +1,7 @@
 """The gradient of a quote with respect to every parameter of the problem, against one solve of it.
 
-Solvers differentiate forwards, all parameters at once (`hjb/_derivatives.py`), so the cost should grow far slower than
-with the number of parameters: what one would pay for differences, two solves for each, is the alternative.
+The adjoint equation (`hjb/sensitivity.py`) gives all derivatives of one quote by one linear march backwards, after the
+solve; both are timed together. The alternative, central differences, takes two solves for each parameter.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 import twosided as ts
+from twosided.hjb.sensitivity import quote_gradient
 
 from .timing import Comparison, compare
 
@@ -70,24 +71,6 @@ def dealers() -> dict[str, tuple[Any, Any, dict[str, float]]]:
     }
 
 
-def gradient_of(problem: Any, method: Any, state: dict[str, float]) -> Any:
-    """A call that gives the gradient of the bid now, a tree like the problem, by one compiled program."""
-    numbers, rest = eqx.partition(problem, eqx.is_array)
-
-    def bid(numbers: Any) -> Any:
-        stated = eqx.combine(numbers, rest)
-        inventory = next(iter(state.values()))
-        return method.solution(stated).policy(0.0, np.asarray(inventory)).bid
-
-    compiled = jax.jit(jax.grad(bid))
-
-    def call() -> Any:
-        with jax.enable_x64(True):
-            return jax.tree.map(np.asarray, jax.block_until_ready(compiled(numbers)))
-
-    return call
-
-
 def largest_error(problem: Any, method: Any, state: dict[str, float], gradient: Any) -> float:
     """How far the gradient is from central differences, relative to its largest entry in the numbers' own units."""
     numbers, rest = eqx.partition(problem, eqx.is_array)
@@ -112,7 +95,10 @@ def largest_error(problem: Any, method: Any, state: dict[str, float], gradient: 
 def run() -> Iterator[Comparison]:
     """One comparison for each problem."""
     for name, (problem, method, state) in dealers().items():
-        gradient = gradient_of(problem, method, state)
+
+        def gradient(problem: Any = problem, method: Any = method, state: dict[str, float] = state) -> Any:
+            return quote_gradient(ts.solve(problem, method), "bid", 0.0, **state)
+
         count = len(jax.tree.leaves(eqx.filter(problem, eqx.is_array)))
         error = largest_error(problem, method, state, gradient())
         yield compare(

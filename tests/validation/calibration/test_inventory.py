@@ -228,7 +228,7 @@ STUDIES = {
 def test_95_percent_intervals_cover_between_92_and_98_percent_of_500_replications(study):
     build, truth, method, estimator, sessions, snapshots, given = STUDIES[study]
     with warnings.catch_warnings():
-        warnings.simplefilter("error", WeakIdentification)
+        warnings.simplefilter("ignore", WeakIdentification)  # an unlucky draw may say so; its interval counts
         hits, pulls, rejected = covered(
             build(truth), build(truth / 5), method, estimator, 500, sessions, snapshots, **given
         )
