@@ -11,6 +11,9 @@ import jax.numpy as jnp
 from ..models._precision import in_float64
 from ..models.channels import Quotes
 
+_NEAR = 1 / 64
+"""Share of the horizon, to either side, over which an envelope is taken: near the horizon quotes change fast."""
+
 
 class Policy(eqx.Module):
     """Quotes as a function of time and state, masked where a fill would cross one of the problem's limits."""
@@ -24,7 +27,7 @@ class Policy(eqx.Module):
 
     @property
     def envelope(self) -> Policy:
-        """Quotes that depend on the inventory alone and are nowhere wider than these: what bounds the rate of fills."""
+        """Quotes that depend on the inventory alone and are no wider than these, now and soon: they bound the fills."""
         return self
 
     def __call__(self, t: Any, state: Any) -> Quotes:
@@ -77,6 +80,10 @@ class TabulatedPolicy(Policy):
         table = jnp.where(jnp.isnan(self.table), jnp.inf, self.table)
         least = jnp.min(table, axis=tuple(range(2, self.dimension + 1)))
         least = jnp.where(jnp.isinf(least), jnp.min(least, axis=1, keepdims=True), least)  # beside a node that quotes
+        row = jnp.arange(least.shape[0])
+        time = (row / (least.shape[0] - 1)) ** self.power
+        near = (jnp.abs(time[:, None] - time) <= _NEAR) | (jnp.abs(row[:, None] - row) <= 1)
+        least = jnp.min(jnp.where(near[..., None, None], least[None], jnp.inf), axis=1)
         first = None if self.first is None else self.first[:1]
         spacing = self.spacing[:1] if isinstance(self.spacing, tuple) else self.spacing
         return TabulatedPolicy(self.problem, least, spacing, self.power, first)

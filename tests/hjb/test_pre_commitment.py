@@ -1,5 +1,7 @@
 """Pre-commitment by its target: closed form, neighbours, checks of its own, simulation, and what it refuses."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -238,7 +240,7 @@ def test_no_other_policy_has_a_better_criterion_at_time_0(case, surplus):
     z = agree(found, expected, errors, samples=paths)
     print(f"\n{case}, {surplus}: simulated {found} +- {errors}, solver {expected}, z {z}; {solution.stats}")
     best = (wealth - 0.5 * aversion * squares)[:few]
-    others = {
+    others: dict[str, Any] = {
         type(objective).__name__: ts.solve(dealer(objective, **REFERENCE[case])).policy
         for objective in (MODELS.MeanVariance(aversion), MODELS.MeanQuadraticVariation(aversion))
     }

@@ -59,16 +59,19 @@ def test_the_rule_played_out_has_the_mean_and_variance_that_the_solver_says(read
 
 
 def test_limits_that_bind_cost_and_pre_commitment_still_beats_the_equilibrium_at_time_0():
-    free, limited = (ts.hjb.solve_investor(investor(**limits)) for limits in ({}, {"leverage": 0.5}))
+    free, limited = (ts.hjb.solve_investor(investor(leverage=most)) for most in (None, 0.5))
     equilibrium = ts.hjb.solve_investor(investor("equilibrium", leverage=0.5))
     assert limited.policy(0.0, WEALTH) == pytest.approx(0.5 * WEALTH)
     assert free.value > limited.value > equilibrium.value
 
 
 def test_a_stock_that_is_worth_less_than_the_bond_is_sold_only_where_that_is_allowed():
-    poor = {"growth": -0.02, "volatility": VOLATILITY, "rate": RATE, "horizon": HORIZON, "wealth": WEALTH}
-    short = ts.hjb.solve_investor(MODELS.Investor(objective=OBJECTIVES["equilibrium"], **poor))
-    none = ts.hjb.solve_investor(MODELS.Investor(objective=OBJECTIVES["equilibrium"], short_sales=False, **poor))
+    short, none = (
+        ts.hjb.solve_investor(
+            MODELS.Investor(-0.02, VOLATILITY, RATE, HORIZON, OBJECTIVES["equilibrium"], WEALTH, short_sales=allowed)
+        )
+        for allowed in (True, False)
+    )
     assert short.policy(0.0, WEALTH) == pytest.approx(-60.65284585, rel=1e-6)
     assert none.policy(0.0, WEALTH) == 0.0
     assert none.variance == pytest.approx(0.0, abs=1e-9)
