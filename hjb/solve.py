@@ -113,13 +113,13 @@ def default_method(problem: Any) -> Any:
     """The method that fits a problem best."""
     if isinstance(problem, (AvellanedaStoikov, PrintedDealer)):
         return ClosedForm()
-    if isinstance(problem.objective, PreCommitment):
+    if isinstance(getattr(problem, "objective", None), PreCommitment):
         return TargetMethod()
     return FiniteDifference() if problem.moves else Lattice()
 
 
 def _refuse_unfit(problem: Any, method: Any) -> None:
-    if isinstance(problem.objective, PreCommitment) and not isinstance(method, TargetMethod):
+    if isinstance(getattr(problem, "objective", None), PreCommitment) and not isinstance(method, TargetMethod):
         raise ValueError(
             f"{type(method).__name__} cannot solve PreCommitment, whose quotes depend on wealth; take TargetMethod(), "
             "or MeanVariance for the equilibrium"

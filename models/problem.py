@@ -84,6 +84,10 @@ class Dealer(Stated):
         """The inventory `y` of a named state, or `state` itself where it is a bare number or array."""
         return state[self.names[0]] if isinstance(state, Mapping) else state
 
+    def bound(self, side: int) -> Any:
+        """How far the inventory may go up (`side` +1) or, as a positive number, down (-1) by fills."""
+        return self.limit
+
     def may_fill(self, side: int, y: Any, *others: Any) -> Any:
         """Whether a fill on `side` (+1 bid, -1 ask) keeps the limit: `side y + size <= limit`.
 
@@ -136,10 +140,6 @@ class Problem(Dealer):
     def excess(self, y: Any, *others: Any) -> Any:
         """By how much growth or interest has carried an account beyond a limit that no fill may cross; zero within."""
         return jnp.maximum(jnp.maximum(y - self.bound(+1), -y - self.bound(-1)), 0.0)
-
-    def bound(self, side: int) -> Any:
-        """How far the inventory may go up (`side` +1) or, as a positive number, down (-1) by fills."""
-        return self.limit
 
     # What a simulation needs: exact motion between fills, and the money that a fill moves.
 
