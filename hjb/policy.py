@@ -82,7 +82,7 @@ class TabulatedPolicy(Policy):
         least = jnp.where(jnp.isinf(least), jnp.min(least, axis=1, keepdims=True), least)  # beside a node that quotes
         row = jnp.arange(least.shape[0])
         time = (row / (least.shape[0] - 1)) ** self.power
-        near = (jnp.abs(time[:, None] - time) <= _NEAR) | (jnp.abs(row[:, None] - row) <= 1)
+        near = (jnp.abs(time[:, None] - time[None]) <= _NEAR) | (jnp.abs(row[:, None] - row[None]) <= 1)
         least = jnp.min(jnp.where(near[..., None, None], least[None], jnp.inf), axis=1)
         first = None if self.first is None else self.first[:1]
         spacing = self.spacing[:1] if isinstance(self.spacing, tuple) else self.spacing
