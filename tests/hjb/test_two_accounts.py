@@ -281,7 +281,7 @@ def test_many_paths_agree_with_what_was_solved(which, request):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", [MODELS.MeanQuadraticVariation(10.0), MODELS.RunningPenalty(0.2, 0.01)])
+@pytest.mark.parametrize("objective", [MODELS.MeanQuadraticVariation(10.0), MODELS.RunningPenalty(0.5, 0.001)])
 def test_other_objectives_agree_with_one_account_and_with_simulation(objective):
     plain = dealer(objective, borrowing_rate=None, credit_line=None)
     alone = ts.solve(plain, ts.hjb.FiniteDifference(nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13))
