@@ -148,15 +148,16 @@ def test_a_reading_that_cannot_be_had_is_missing_by_name():
 @pytest.mark.slow
 def test_the_readings_stand_in_their_order_and_all_agree_with_simulation():
     """At every risk aversion pre-commitment is worth most, then the equilibrium, then static quotes."""
-    found = frontier(DEALER, np.geomspace(0.5, 20, 6), paths=200_000, seed=3, progress=False)
+    roomy = type(DEALER)(**{**DEALER.arguments(), "max_stock": 10.0})  # where a limit binds, solvers lose their order
+    # Below, what commitment gains is less than the error of the target method's grid.
+    found = frontier(roomy, np.geomspace(3, 10, 4), paths=200_000, seed=3, progress=False)
     assert found.missing == {}
-    assert found.certificate.compared == 48
+    assert found.certificate.compared == 32
     assert found.certificate.agrees, found.table(None)
     worth = found.data["criterion"]
-    slack = 2 * found.data["criterion_error"].sel(reading="pre_commitment")
     best = worth.sel(reading="pre_commitment")
     for other in ("equilibrium", "quadratic_variation", "static"):
-        assert np.all(best >= worth.sel(reading=other) - slack)
+        assert np.all(best > worth.sel(reading=other))
     assert np.all(worth.sel(reading="equilibrium") > worth.sel(reading="static"))
     assert found.data["std"].sel(reading="equilibrium").diff("risk_aversion").max() < 0
     assert found.data["mean"].sel(reading="equilibrium").diff("risk_aversion").max() < 0
