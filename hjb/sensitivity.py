@@ -60,9 +60,10 @@ def _gradient(problem: Any, grid: Grid, u: Any, shares: Any, y: Any, which: int)
         stated = eqx.combine(numbers, rest)
         side = Equation(stated, grid).at(shares[-1] * stated.horizon).side(rows, which)
         x = y / (stated.size / grid.per_lot) + grid.half
-        i = jnp.clip(lax.stop_gradient(jnp.floor(x)), 0, grid.count - 2).astype(int)
+        lower = jnp.clip(lax.stop_gradient(jnp.floor(x)), 0, grid.count - 2)
         ends = jnp.where(jnp.isfinite(side.distance), side.distance, 0.0)
-        return ends[i] + (x - i) * (ends[i + 1] - ends[i])
+        i = lower.astype(int)
+        return ends[i] + (x - lower) * (ends[i + 1] - ends[i])
 
     direct, pull = jax.grad(quote, argnums=(0, 1))(numbers, u[-1])
     between, widths = 0.5 * (u[1:] + u[:-1]), jnp.diff(shares)
@@ -105,7 +106,7 @@ def _linearised(problem: Any, grid: Grid, share: Any, u: Any) -> _Linear:
     _, by_slope = jax.jvp(cost, (slope,), (jnp.ones_like(slope),))
     inner = jnp.zeros(grid.count).at[1:-1].set(1.0)  # the slope at the ends is given
     across = -horizon * inner * by_slope / (2 * problem.size / grid.per_lot)
-    fastest = jnp.max(jnp.sum(jnp.abs(fills), axis=(0, 2)) + jnp.abs(across) + down + up)
+    fastest = jnp.max(jnp.sum(jnp.abs(fills), axis=(0, 2)) + (jnp.abs(across) + down + up)[None, :])
     return _Linear(fills, jnp.stack([down, up]), across, fastest)
 
 
