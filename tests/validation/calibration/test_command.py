@@ -74,7 +74,9 @@ def command(capsys, *arguments):
     return code, said.out, said.err
 
 
-@pytest.mark.parametrize(("file", "way"), [("quotes.csv", "implied"), ("fills.csv", "likelihood")])
+@pytest.mark.parametrize(
+    ("file", "way"), [("quotes.csv", "implied"), pytest.param("fills.csv", "likelihood", marks=pytest.mark.slow)]
+)
 def test_a_run_holds_the_estimate_its_case_and_a_page(files, tmp_path, capsys, file, way):
     out = tmp_path / "run"
     case = files / "case.toml"
