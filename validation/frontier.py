@@ -210,7 +210,7 @@ def frontier(
         "paths": int(paths),
         "seed": int(seed),
     }
-    sizes = {name: SHARED_SOLVE if name == "pre_commitment" else block for name in able}
+    sizes = {name: min(SHARED_SOLVE if name == "pre_commitment" else block, aversions.size) for name in able}
     blocks = {name: cut("frontier", aversions.tolist(), {**settings, "reading": name}, sizes[name]) for name in able}
     with tempfile.TemporaryDirectory() as temporary:
         store = Store(Path(folder) if folder is not None else Path(temporary) / "blocks")
@@ -232,7 +232,12 @@ def frontier_points(cases: Sequence[float], settings: Mapping[str, Any]) -> Colu
     problem, method = case.from_data(settings["problem"]), method_from_data(settings["method"])
     points = READINGS[settings["reading"]](problem, list(cases), method, settings["initial"])
     unknown = (math.nan, math.nan, math.nan, math.nan)
-    found = [_simulated(point, problem, settings) if settings["paths"] else unknown for point in points]
+    found: list[tuple[float, float, float, float]] = []
+    for i, point in enumerate(points):
+        if i and cases[i] == cases[i - 1]:  # the last block is filled up with copies
+            found.append(found[-1])
+        else:
+            found.append(_simulated(point, problem, settings) if settings["paths"] else unknown)
     names = ("simulated_mean", "simulated_mean_error", "simulated_std", "simulated_std_error")
     columns = {name: np.array([row[i] for row in found]) for i, name in enumerate(names)}
     for name in ("mean", "std", "mean_error", "std_error", "bid", "ask"):
