@@ -287,8 +287,11 @@ def _scan(problem: Any, parameter: Parameter, method: Any, measure: _Measure) ->
 def _beyond(points: dict[int, _Point], i: int, target: float) -> bool:
     """Whether point `i` and the one before it lie on the far side of the target, away from the middle."""
     outwards = 1 if i > _SCAN // 2 else -1
-    last = [points.get(i - outwards * k) for k in range(2)]
-    return i != _SCAN // 2 and all(x is not None and outwards * (target - x.value) > 0 for x in last)
+    last, before = points[i], points.get(i - outwards)
+    if i == _SCAN // 2 or before is None:
+        return False
+    both = all(outwards * (target - point.value) > 0 for point in (last, before))
+    return both and outwards * (before.value - last.value) >= 0
 
 
 def _point(problem: Any, parameter: Parameter, method: Any, measure: _Measure, log: float) -> _Point | None:
@@ -301,7 +304,8 @@ def _root(problem: Any, parameter: Parameter, method: Any, measure: _Measure, po
     """log lambda at which the measure meets its target."""
     values = np.array([point.value for point in points])
     above = values >= measure.target
-    crossings = np.flatnonzero(above[:-1] & ~above[1:])
+    falls, rises = np.flatnonzero(above[:-1] & ~above[1:]), np.flatnonzero(~above[:-1] & above[1:])
+    crossings = falls if falls.size else rises  # a dealer so averse that it hardly trades may miss a profit, too
     if not crossings.size:
         raise UnreachableTarget(
             f"a {measure.meaning} of {measure.target:g} cannot be reached: for {parameter.name} from "
