@@ -10,7 +10,16 @@ from importlib import import_module
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-NAMES = ("lattice", "dealer", "two_accounts", "simulation", "closed_loop", "pre_commitment")
+NAMES = (
+    "lattice",
+    "dealer",
+    "two_accounts",
+    "pre_commitment",
+    "frontier",
+    "gradient",
+    "simulation",
+    "closed_loop",
+)
 
 
 def main(chosen: list[str]) -> int:

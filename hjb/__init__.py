@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .lattice import Lattice
     from .policy import Policy
     from .pre_commitment import PreCommitmentFrontier, TargetMethod, pre_commitment_frontier
+    from .sensitivity import quote_gradient
     from .solution import NotConverged, Solution
     from .solve import solve, solve_many
     from .static import StaticQuotes, best_static_quotes
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate",
     "evaluate_many",
     "pre_commitment_frontier",
+    "quote_gradient",
     "solve",
     "solve_investor",
     "solve_many",
@@ -47,6 +49,7 @@ make_lazy(
         "lattice": ("Lattice",),
         "policy": ("Policy",),
         "pre_commitment": ("PreCommitmentFrontier", "TargetMethod", "pre_commitment_frontier"),
+        "sensitivity": ("quote_gradient",),
         "solution": ("NotConverged", "Solution"),
         "solve": ("solve", "solve_many"),
         "static": ("StaticQuotes", "best_static_quotes"),

@@ -119,6 +119,11 @@ def default_method(problem: Any) -> Any:
 
 
 def _refuse_unfit(problem: Any, method: Any) -> None:
+    if isinstance(problem, PrintedDealer) and not isinstance(method, ClosedForm):
+        raise ValueError(
+            f"{type(method).__name__} cannot solve PrintedDealer, whose quotes are static formulas as printed; take "
+            "ClosedForm(), or state the problem as a StockCashDealer"
+        )
     if isinstance(getattr(problem, "objective", None), PreCommitment) and not isinstance(method, TargetMethod):
         raise ValueError(
             f"{type(method).__name__} cannot solve PreCommitment, whose quotes depend on wealth; take TargetMethod(), "

@@ -135,7 +135,7 @@ def test_help_answers_in_under_half_a_second():
     assert min(seconds() for _ in range(5)) < 0.5
 
 
-@pytest.mark.parametrize("name", ["demo", "solve", "simulate", "calibrate", "report"])
+@pytest.mark.parametrize("name", ["demo", "solve", "simulate", "regret", "calibrate", "frontier", "study", "report"])
 def test_each_command_explains_itself(run, name):
     code, out, err = run(name, "--help")
     assert code == 0
@@ -416,9 +416,9 @@ WRONG_CASES = {
         ("MeanVariance", "PreCommitment"),
         "FiniteDifference cannot solve PreCommitment, whose quotes depend on wealth; take TargetMethod()",
     ),
-    "a cash account that matters": (
-        ("rate = 0.03", "rate = 0.03\nborrowing_rate = 0.25"),
-        "borrowing_rate, short_fee, credit_line and short_limit make the cash account matter",
+    "a negative rate spread": (
+        ("rate = 0.03", "rate = 0.03\nborrowing_rate = 0.01"),
+        "problem.borrowing_rate must not lie below rate (0.03), got 0.01",
     ),
 }
 
