@@ -122,3 +122,9 @@ def test_its_own_risk_of_holding_stock_is_nowhere_in_the_quotes():
 def test_what_the_printed_equation_cannot_bear_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         dealer(**changes)
+
+
+@pytest.mark.parametrize("method", [ts.hjb.FiniteDifference(), ts.hjb.Lattice(), ts.hjb.TargetMethod()])
+def test_a_grid_is_refused_by_the_name_of_what_solves_it(method):
+    with pytest.raises(ValueError, match=r"cannot solve PrintedDealer.*take ClosedForm"):
+        ts.solve(dealer(), method)
