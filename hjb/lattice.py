@@ -1,7 +1,7 @@
 """Inventory on a lattice of lots: the Hamilton-Jacobi-Bellman equation is a system of ordinary differential equations.
 
 Where it linearises it is solved exactly. With exponential demand of one decay `k` on both sides, lots of size `D` and
-an objective with `xi` (`ExponentialUtility`: `xi = gamma`; `RunningPenalty`: `xi = 0`), `u = e^{kappa theta}`,
+an objective with `xi` (`ExponentialUtility`: `xi = gamma`; the penalties: `xi = 0`), `u = e^{kappa theta}`,
 `kappa = k/D`, obeys a linear equation (Gueant, Lehalle and Fernandez-Tapia 2013, equation 3.10; Gueant 2017):
 
     du_q/dtau = kappa (mu D q - cost(q)) u_q + C_bid u_{q+1} + C_ask u_{q-1},    u_q(0) = e^{-kappa terminal(q)},
@@ -21,7 +21,7 @@ import numpy as np
 
 from ..models._precision import is_traced
 from ..models.demand import Exponential, log1p_over
-from ..models.objectives import ExponentialUtility, RunningPenalty
+from ..models.objectives import ExponentialUtility, RiskPenalty, RunningPenalty
 from ..models.problem import Problem
 from ._derivatives import differentiable
 from ._equation import Equation, Grid, grid_for
@@ -120,7 +120,7 @@ def linearises(problem: Problem) -> bool:
     bid, ask = problem.bid_demand, problem.ask_demand
     if not (isinstance(bid, Exponential) and isinstance(ask, Exponential)):
         return False
-    if not isinstance(problem.objective, (ExponentialUtility, RunningPenalty)):
+    if not isinstance(problem.objective, (ExponentialUtility, RiskPenalty, RunningPenalty)):
         return False
     if bid.decay is ask.decay:
         return True

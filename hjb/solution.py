@@ -274,6 +274,8 @@ def _load(path: Path) -> Solution:
         raise ValueError(f"{path} is no twosided solution or is damaged ({error}); solve the case again") from None
     problem = case.from_data(stated["problem"])
     method = method_from_data(stated["method"])
+    if hasattr(method, "restore"):
+        return method.restore(problem, data)
     tables = Tables(
         tau=data["time_to_go"].values,
         axes=tuple(data[name].values for name in data["value"].dims[1:]),

@@ -41,6 +41,10 @@ def solve(problem: Dealer, method: Any = None) -> Solution:
 
     Raises `TypeError` or `ValueError` for what can be known beforehand. A solve that ends without a trustworthy
     answer warns `NotConverged` and returns a solution whose `converged` is False and whose `result` says why.
+
+    A method may build a kind of solution of its own: if it has `solve(problem)`, that is called outside any block of
+    double precision and must return an instance of `Solution`; `restore(problem, data)` is its inverse, called by
+    `Solution.load` with the dataset that the solution's own `save` wrote.
     """
     if not isinstance(problem, Dealer):
         raise TypeError(
@@ -51,6 +55,9 @@ def solve(problem: Dealer, method: Any = None) -> Solution:
     if type(method) not in METHODS.values():
         raise TypeError(f"method must be one of {', '.join(METHODS)} from twosided.hjb, got {method!r}")
     _refuse_unfit(problem, method)
+    own = _own_solver(problem, method)
+    if own is not None:
+        return _announced(own(problem))
     if is_traced(problem):
         if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
             raise ValueError(
@@ -103,10 +110,18 @@ def _finished(
             stats |= account_shares(problem, tables)
         else:
             stats["idle_share"] = idle_share(problem, tables)
-    solution = Solution(problem, method, tables, power, stats, formula)
-    if not solution.converged:
-        warnings.warn(f"{solution!r}", NotConverged, stacklevel=3)
+    return _announced(Solution(problem, method, tables, power, stats, formula), stacklevel=4)
+
+
+def _announced(solution: Solution, stacklevel: int = 3) -> Solution:
+    if not is_traced(solution.problem) and not solution.converged:
+        warnings.warn(f"{solution!r}", NotConverged, stacklevel=stacklevel)
     return solution
+
+
+def _own_solver(problem: Any, method: Any) -> Any:
+    """How this method solves this problem by itself, or None where it fills tables over one or two accounts."""
+    return getattr(method, "solve", None)
 
 
 def default_method(problem: Any) -> Any:

@@ -6,15 +6,19 @@ from .._lazy import make_lazy
 
 if TYPE_CHECKING:
     from .channels import Channel, Quotes
+    from .constraints import ForcedReduction, Margin, Overnight
     from .demand import Demand, Exponential, Linear, Logistic, PowerLaw, Tabulated
+    from .demands import Demands
     from .inventory import AvellanedaStoikov, InventoryDealer
     from .investor import Investor, InvestorRow
+    from .multi_asset import MultiAssetDealer, factor_covariance
     from .objectives import (
         ExponentialUtility,
         MeanQuadraticVariation,
         MeanVariance,
         Objective,
         PreCommitment,
+        RiskPenalty,
         RunningPenalty,
     )
     from .printed import PrintedDealer
@@ -25,39 +29,50 @@ __all__ = [
     "AvellanedaStoikov",
     "Channel",
     "Demand",
+    "Demands",
     "Exponential",
     "ExponentialUtility",
+    "ForcedReduction",
     "InventoryDealer",
     "Investor",
     "InvestorRow",
     "Linear",
     "Logistic",
+    "Margin",
     "MeanQuadraticVariation",
     "MeanVariance",
+    "MultiAssetDealer",
     "Objective",
+    "Overnight",
     "PowerLaw",
     "PreCommitment",
     "PrintedDealer",
     "Problem",
     "Quotes",
+    "RiskPenalty",
     "RunningPenalty",
     "StockCashDealer",
     "Tabulated",
+    "factor_covariance",
 ]
 
 make_lazy(
     __name__,
     {
         "channels": ("Channel", "Quotes"),
+        "constraints": ("ForcedReduction", "Margin", "Overnight"),
         "demand": ("Demand", "Exponential", "Linear", "Logistic", "PowerLaw", "Tabulated"),
+        "demands": ("Demands",),
         "inventory": ("AvellanedaStoikov", "InventoryDealer"),
         "investor": ("Investor", "InvestorRow"),
+        "multi_asset": ("MultiAssetDealer", "factor_covariance"),
         "objectives": (
             "ExponentialUtility",
             "MeanQuadraticVariation",
             "MeanVariance",
             "Objective",
             "PreCommitment",
+            "RiskPenalty",
             "RunningPenalty",
         ),
         "printed": ("PrintedDealer",),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import demand, inventory, objectives, printed, stock_cash
+from . import constraints, demand, inventory, multi_asset, objectives, printed, stock_cash
 from ._stated import Stated
 
 KINDS: dict[str, type[Stated]] = {
@@ -27,9 +27,14 @@ KINDS: dict[str, type[Stated]] = {
         objectives.PreCommitment,
         objectives.ExponentialUtility,
         objectives.RunningPenalty,
+        objectives.RiskPenalty,
+        constraints.Margin,
+        constraints.ForcedReduction,
+        constraints.Overnight,
         stock_cash.StockCashDealer,
         inventory.InventoryDealer,
         inventory.AvellanedaStoikov,
+        multi_asset.MultiAssetDealer,
         printed.PrintedDealer,
     )
 }
@@ -42,12 +47,16 @@ def to_data(stated: Any) -> Any:
         return {"type": type(stated).__name__, **arguments}
     if isinstance(stated, str):
         return stated
+    if isinstance(stated, tuple | list) and any(isinstance(one, Stated) for one in stated):
+        return [to_data(one) for one in stated]
     array = np.asarray(stated, dtype=float)
     return float(array) if array.ndim == 0 else array.tolist()
 
 
 def from_data(data: Any, where: str = "case") -> Any:
     """The statement that `data` describes. Raises `ValueError` naming the key (with its place) and the mend."""
+    if isinstance(data, list) and any(isinstance(one, Mapping) for one in data):
+        return tuple(from_data(one, f"{where}[{i}]") for i, one in enumerate(data))
     if not isinstance(data, Mapping):
         return data
     name = data.get("type")

@@ -14,6 +14,7 @@ objective needs to give two things: `gain`, which is `U`, and `income_at`, the i
 | MeanQuadraticVariation| z + Dtheta - (lambda/2) z^2                           | (lambda/2) exposure^2                |
 | ExponentialUtility    | (1 - e^{-gamma (z + Dtheta)}) / gamma                 | (gamma/2) exposure^2                 |
 | RunningPenalty        | z + Dtheta                                            | running * lots^2                     |
+| RiskPenalty           | z + Dtheta                                            | (gamma/2) exposure^2                 |
 
 `exposure` is the loading of wealth on the Brownian motion, money per sqrt(time); `exposure_h` is the part that the
 slope of `h` adds to it.
@@ -252,3 +253,35 @@ class RunningPenalty(Objective):
 
     def path_rate(self, exposure: Any, lots: Any) -> Any:
         return self.running * lots**2
+
+
+class RiskPenalty(Objective):
+    """`E[W_T - (gamma/2) int exposure^2 dt - terminal q_T^2]`: risk-neutral in fills, charged for the risk of holding.
+
+    `exposure^2` is the variance rate of the marked book, money squared per unit of time: `(sigma lot q)^2` for one
+    asset, `q' Sigma q` for a book of several. `risk_aversion` is `gamma`, per unit of money; `terminal` is money per
+    lot^2, on `|q|^2` for several assets. Gueant (2017) writes it as the limit `xi = 0`; for one asset it is
+    `RunningPenalty(gamma sigma^2 lot^2 / 2, terminal)`.
+    """
+
+    risk_aversion: Any = eqx.field(converter=parameter)
+    terminal: Any = eqx.field(converter=parameter, default=0.0)
+
+    def __check_init__(self) -> None:
+        check("RiskPenalty: risk_aversion", self.risk_aversion, least=0, hint="it is gamma, per unit of money")
+        check("RiskPenalty: terminal", self.terminal, least=0, hint="a negative penalty rewards inventory")
+
+    def gain(self, income: Any, value_change: Any, mean_change: Any) -> Any:
+        return income + value_change
+
+    def income_at(self, ratio: Any, value_change: Any, mean_change: Any) -> Any:
+        return ratio - value_change
+
+    def running_cost(self, exposure: Any, mean_exposure: Any, lots: Any) -> Any:
+        return 0.5 * self.risk_aversion * exposure**2
+
+    def terminal_cost(self, lots: Any) -> Any:
+        return self.terminal * lots**2
+
+    def path_rate(self, exposure: Any, lots: Any) -> Any:
+        return 0.5 * self.risk_aversion * exposure**2
