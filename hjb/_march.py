@@ -27,6 +27,17 @@ RANNACHER_STEPS = 2
 _TRACED_ITERATIONS = 12
 
 
+class Stop(NamedTuple):
+    """When a step's corrections end; arrays, so that other settings need no new program."""
+
+    tolerance: Any  # of the defect, relative to the solution
+    max_iterations: Any
+
+    @classmethod
+    def of(cls, method: Any) -> Stop:
+        return cls(np.asarray(method.tolerance, float), np.asarray(method.max_iterations))
+
+
 class Path(NamedTuple):
     """What a march leaves at `steps/every + 1` times, and over all of its steps."""
 
@@ -45,11 +56,10 @@ class _Step(NamedTuple):
     iterations: Any
 
 
-def march(equation: Any, steps: int, every: int, method: Any, traced: bool) -> Path:
+def march(equation: Any, steps: int, every: int, stop: Stop, traced: bool) -> Path:
     """Step from the horizon to now and keep every `every`-th whole step, the horizon first.
 
-    `method` gives `tolerance` and `max_iterations`; `traced` asks for a fixed number of corrections, which can be
-    differentiated in either mode.
+    `traced` asks for a fixed number of corrections, which can be differentiated in either mode.
     """
     ends, lengths, implicit, number = _schedule(equation.problem.horizon, steps)
     start, memory = equation.start(), equation.memory()
@@ -60,7 +70,7 @@ def march(equation: Any, steps: int, every: int, method: Any, traced: bool) -> P
     def step(carry: tuple[_Step, Any], x: Any) -> tuple[tuple[_Step, Any], tuple[Any, Any]]:
         old, kept = carry
         tau, dt, implicit, slot = x
-        new = _advance(equation, old, tau, dt, implicit, method, traced)
+        new = _advance(equation, old, tau, dt, implicit, stop, traced)
         # what is not yet the time to keep is overwritten by the next step
         kept = jax.tree.map(lambda whole, part: whole.at[slot].set(part), kept, (new.u, new.memory))
         return (new, kept), (new.residual, new.iterations)
@@ -82,7 +92,7 @@ def _schedule(horizon: Any, steps: int) -> tuple[Any, Any, Any, Any]:
     return ends, jnp.diff(ends, prepend=0.0), jnp.where(half, 1.0, 0.5), number
 
 
-def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, method: Any, traced: bool) -> _Step:
+def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, stop: Stop, traced: bool) -> _Step:
     """One step to `tau`: `u - g F(u) = u_old + (dt - g) F_old` with `g = implicit dt`."""
     g = implicit * dt
     known = old.u + (dt - g) * old.rate
@@ -108,11 +118,9 @@ def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, method
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
     state = (guess, old.memory, blank, jnp.full((), jnp.inf), jnp.zeros((), int))
     if traced:
-        state, _ = lax.scan(
-            lambda s, _: (correct(s), None), state, length=min(_TRACED_ITERATIONS, method.max_iterations)
-        )
+        state, _ = lax.scan(lambda s, _: (correct(s), None), state, length=_TRACED_ITERATIONS)
     else:
-        state = lax.while_loop(lambda s: (s[3] > method.tolerance) & (s[4] < method.max_iterations), correct, state)
+        state = lax.while_loop(lambda s: (s[3] > stop.tolerance) & (s[4] < stop.max_iterations), correct, state)
     u, memory, _, residual, n = state
     rate = (u - known) / g
     return _Step(u, rate, (rate - old.rate) / dt, memory, residual, n)

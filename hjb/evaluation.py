@@ -28,7 +28,7 @@ from ..models.objectives import MeanVariance
 from ..models.problem import Problem, as_state
 from ._equation import Equation, Grid, Moment, Side, _neighbour
 from ._interpolation import cubic
-from ._march import march
+from ._march import Stop, march
 from ._tables import _fall, _prolong, clock
 from .finite_difference import FiniteDifference
 from .policy import Policy
@@ -250,7 +250,7 @@ def _evaluate(problem: Problem, policy: Any, method: FiniteDifference, grid: Gri
     levels, residual = [], jnp.zeros(())
     for factor in (1, 2, 4) if method.extrapolate else (1,):
         equation = _Fixed(judged, grid.coarser(factor) if problem.moves else grid, policy)
-        path = march(equation, time_steps(method) // factor, 1, method, False)
+        path = march(equation, time_steps(method) // factor, 1, Stop.of(method), False)
         value, mean = path.u[:, 0], path.u[:, 1]
         levels.append(jnp.stack([scale * (mean - value), mean], axis=1))
         residual = jnp.maximum(residual, path.residual)

@@ -20,7 +20,7 @@ from ..models._precision import is_traced
 from ..models.problem import Problem
 from ._derivatives import differentiable
 from ._equation import Equation, Grid, grid_for
-from ._march import march
+from ._march import Stop, march
 from ._tables import Tables, refine, tabulate
 from ._two_accounts import AccountsGrid, TwoAccounts, cash_range
 from .solution import Solution
@@ -90,26 +90,27 @@ class FiniteDifference(eqx.Module):
     def solution(self, problem: Problem) -> Solution:
         """Solve; called by `solve`, inside double precision."""
         traced, build = is_traced(problem), self._builder([problem])
-        tables = differentiable(lambda problem: _solve(problem, self, build, traced), problem)
+        tables = differentiable(lambda problem: _solve(problem, Stop.of(self), build, traced), problem)
         return Solution(problem, self, tables, power=2)
 
     def solve_batch(self, problems: list[Problem], stacked: Problem) -> Solution:
         """Solve problems that share their shape; `stacked` has them along the leading axis of every leaf."""
         build = self._builder(problems)
-        tables = eqx.filter_vmap(lambda problem: _solve(problem, self, build, False))(stacked)
+        tables = eqx.filter_vmap(lambda problem: _solve(problem, Stop.of(self), build, False))(stacked)
         return Solution(problems[0], self, tables, power=2)
 
     def _builder(self, problems: list[Any]) -> Levels:
         """How to state the problems' equation on a sequence of grids, wide enough for each of them."""
         grid = max((self.grid(problem) for problem in problems), key=lambda grid: grid.half)
+        factors = (1, 2, 4) if self.extrapolate else (1,)
         if not getattr(problems[0], "cash_matters", False):
             steps = self.steps or 400
-            return Levels(grid if problems[0].moves else None, grid, steps, steps, False)
+            return Levels(grid if problems[0].moves else None, grid, steps, steps, False, factors)
         per_lot = self.cash_nodes_per_lot or grid.per_lot
         lots = self.cash_range or cash_range(problems, grid, "FiniteDifference")
         steps = self.steps or 200
         accounts = AccountsGrid(grid, per_lot, lots[0] * per_lot, lots[1] * per_lot)
-        return Levels(accounts, accounts, steps, _kept(steps // 4 if self.extrapolate else steps), self.monotone)
+        return Levels(accounts, accounts, steps, _kept(steps // factors[-1]), self.monotone, factors)
 
 
 class Levels(NamedTuple):
@@ -120,6 +121,7 @@ class Levels(NamedTuple):
     steps: int
     kept: int  # times that every level of two accounts keeps; one account keeps all
     monotone: bool
+    factors: tuple[int, ...]  # by which the levels are coarser than the grid: one, or three to extrapolate from
 
     def equation(self, problem: Any, factor: int) -> Any:
         grid = self.grid if self.refined is None else self.grid.coarser(factor)
@@ -144,11 +146,11 @@ def _kept(steps: int) -> int:
 
 
 @eqx.filter_jit
-def _solve(problem: Problem, method: FiniteDifference, levels: Levels, traced: bool) -> Tables:
+def _solve(problem: Problem, stop: Stop, levels: Levels, traced: bool) -> Tables:
     equations, tables = [], []
-    for factor in (1, 2, 4) if method.extrapolate else (1,):
+    for factor in levels.factors:
         equation = levels.equation(problem, factor)
-        path = march(equation, levels.steps // factor, levels.every(factor), method, traced)
+        path = march(equation, levels.steps // factor, levels.every(factor), stop, traced)
         equations.append(equation)
         tables.append(tabulate(equation, path.u, path.residual, path.iterations))
     return refine(equations, tables)

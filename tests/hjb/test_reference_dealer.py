@@ -110,11 +110,6 @@ def test_an_iteration_cut_short_is_not_converged():
     assert not solution.residual <= 1e-14
 
 
-def test_the_cash_account_that_matters_needs_another_solver():
-    with pytest.raises(ValueError, match="two-dimensional"):
-        ts.solve(dealer(borrowing_rate=0.25))
-
-
 def test_a_saved_solution_is_read_back_whole(equilibrium, tmp_path):
     again = ts.Solution.load(equilibrium.save(tmp_path / "solution.nc"))
     assert repr(again.problem) == repr(equilibrium.problem)
