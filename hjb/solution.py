@@ -16,6 +16,7 @@ import numpy as np
 from ..models import case
 from ..models._precision import in_float64, is_traced
 from ..models.channels import Quotes
+from ..models.currency import CurrencyDealer
 from ..models.problem import as_state
 from ._interpolation import cubic
 from ._tables import Tables
@@ -274,6 +275,10 @@ def _load(path: Path) -> Solution:
         raise ValueError(f"{path} is no twosided solution or is damaged ({error}); solve the case again") from None
     problem = case.from_data(stated["problem"])
     method = method_from_data(stated["method"])
+    if isinstance(problem, CurrencyDealer):
+        from .currency import restored
+
+        return restored(problem, method, data)
     if hasattr(method, "restore"):
         return method.restore(problem, data)
     tables = Tables(

@@ -6,12 +6,14 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from ..models._precision import is_traced
+from ..models.currency import CurrencyDealer
 from ..models.inventory import AvellanedaStoikov
 from ..models.investor import Investor
 from ..models.objectives import PreCommitment
@@ -21,6 +23,7 @@ from ._account_occupancy import account_shares
 from ._occupancy import idle_share
 from ._tables import Tables
 from .closed_form import ClosedForm
+from .currency import solve_currency
 from .finite_difference import FiniteDifference
 from .lattice import Lattice
 from .pre_commitment import TargetMethod
@@ -121,6 +124,8 @@ def _announced(solution: Solution, stacklevel: int = 3) -> Solution:
 
 def _own_solver(problem: Any, method: Any) -> Any:
     """How this method solves this problem by itself, or None where it fills tables over one or two accounts."""
+    if isinstance(problem, CurrencyDealer):
+        return partial(solve_currency, method=method)
     return getattr(method, "solve", None)
 
 

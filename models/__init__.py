@@ -7,6 +7,7 @@ from .._lazy import make_lazy
 if TYPE_CHECKING:
     from .channels import Channel, Quotes
     from .constraints import ForcedReduction, Margin, Overnight
+    from .currency import CurrencyDealer, Hedging
     from .demand import Demand, Exponential, Linear, Logistic, PowerLaw, Tabulated
     from .demands import Demands
     from .inventory import AvellanedaStoikov, InventoryDealer
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AvellanedaStoikov",
     "Channel",
+    "CurrencyDealer",
     "Demand",
     "Demands",
     "Exponential",
     "ExponentialUtility",
     "ForcedReduction",
+    "Hedging",
     "InventoryDealer",
     "Investor",
     "InvestorRow",
@@ -61,6 +64,7 @@ make_lazy(
     {
         "channels": ("Channel", "Quotes"),
         "constraints": ("ForcedReduction", "Margin", "Overnight"),
+        "currency": ("CurrencyDealer", "Hedging"),
         "demand": ("Demand", "Exponential", "Linear", "Logistic", "PowerLaw", "Tabulated"),
         "demands": ("Demands",),
         "inventory": ("AvellanedaStoikov", "InventoryDealer"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import constraints, demand, inventory, multi_asset, objectives, printed, stock_cash
+from . import constraints, currency, demand, inventory, multi_asset, objectives, printed, stock_cash
 from ._stated import Stated
 
 KINDS: dict[str, type[Stated]] = {
@@ -36,6 +36,8 @@ KINDS: dict[str, type[Stated]] = {
         inventory.AvellanedaStoikov,
         multi_asset.MultiAssetDealer,
         printed.PrintedDealer,
+        currency.CurrencyDealer,
+        currency.Hedging,
     )
 }
 
