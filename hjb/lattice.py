@@ -75,6 +75,24 @@ class Lattice(eqx.Module):
             return Solution(problems[0], self, tables._replace(mean=None), power=1, stats={"linear": True})
         return Solution(problems[0], self, self._integrate_each(stacked, len(problems), grid), power=2)
 
+    def solve_book(self, problem: Any) -> Any:
+        """A book of up to three assets: see `_book_lattice`. Of many inventories it stores fewer `times`."""
+        from ._book_lattice import solve_on_lattice
+
+        return solve_on_lattice(problem, self)
+
+    def book_with_mean(self, problem: Any) -> Any:
+        """A book's surface with `h`."""
+        from ._book_lattice import with_mean
+
+        return with_mean(problem, self)
+
+    def restore_book(self, problem: Any, data: Any) -> Any:
+        """What `BookSolution.save` wrote."""
+        from .book_solution import TableSurface, restored
+
+        return restored(problem, self, data, {TableSurface.kind: TableSurface})
+
     def mean(self, problem: Problem, tables: Tables) -> Any:
         """`h` at the times of `tables`, by integrating `theta` and `h` together."""
         with jax.enable_x64(True):

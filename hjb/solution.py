@@ -281,6 +281,8 @@ def _load(path: Path) -> Solution:
         return restored(problem, method, data)
     if hasattr(method, "restore"):
         return method.restore(problem, data)
+    if "book" in data.attrs:
+        return method.restore_book(problem, data)
     tables = Tables(
         tau=data["time_to_go"].values,
         axes=tuple(data[name].values for name in data["value"].dims[1:]),

@@ -16,12 +16,14 @@ from ..models._precision import is_traced
 from ..models.currency import CurrencyDealer
 from ..models.inventory import AvellanedaStoikov
 from ..models.investor import Investor
+from ..models.multi_asset import MultiAssetDealer
 from ..models.objectives import PreCommitment
 from ..models.printed import PrintedDealer
 from ..models.problem import Dealer, Problem
 from ._account_occupancy import account_shares
 from ._occupancy import idle_share
 from ._tables import Tables
+from .book_solution import timed
 from .closed_form import ClosedForm
 from .currency import solve_currency
 from .finite_difference import FiniteDifference
@@ -37,6 +39,7 @@ def solve(problem: Dealer, method: Any = None) -> Solution:
 
     Without `method`: `FiniteDifference` where the stock moves by itself, `Lattice` for an inventory in lots with a
     limit, `ClosedForm` where the paper gives formulas (`AvellanedaStoikov`, `PrintedDealer`).
+    A `MultiAssetDealer` of up to three assets with limits goes to `Lattice`, any other to `ClosedForm`.
 
     Everything runs in double precision without touching JAX's global setting. Inside `jit`, `grad` or `vmap` the
     caller must have enabled it: put `with jax.enable_x64(True):` around the outer transformation. Derivatives in the
@@ -126,6 +129,8 @@ def _own_solver(problem: Any, method: Any) -> Any:
     """How this method solves this problem by itself, or None where it fills tables over one or two accounts."""
     if isinstance(problem, CurrencyDealer):
         return partial(solve_currency, method=method)
+    if isinstance(problem, MultiAssetDealer) and not hasattr(method, "solve"):
+        return lambda problem: timed(problem, method.solve_book)
     return getattr(method, "solve", None)
 
 
@@ -135,10 +140,16 @@ def default_method(problem: Any) -> Any:
         return ClosedForm()
     if isinstance(getattr(problem, "objective", None), PreCommitment):
         return TargetMethod()
+    if isinstance(problem, MultiAssetDealer):
+        return Lattice() if problem.dimension <= 3 and np.all(np.isfinite(problem.limit)) else ClosedForm()
     return FiniteDifference() if problem.moves else Lattice()
 
 
 def _refuse_unfit(problem: Any, method: Any) -> None:
+    if isinstance(problem, MultiAssetDealer) and not (hasattr(method, "solve") or hasattr(method, "solve_book")):
+        raise ValueError(
+            f"{type(method).__name__} has no grid for a book of assets; take Lattice() for up to three, or ClosedForm()"
+        )
     if isinstance(problem, PrintedDealer) and not isinstance(method, ClosedForm):
         raise ValueError(
             f"{type(method).__name__} cannot solve PrintedDealer, whose quotes are static formulas as printed; take "
