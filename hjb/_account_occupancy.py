@@ -1,15 +1,20 @@
 """How much time a dealer of two accounts spends where a side is not worth quoting, and beyond a limit.
 
-Both are shares of the horizon, from empty accounts at time 0, under the quotes found:
+They are shares of the horizon, from empty accounts at time 0, under the quotes found:
 
     w(t, S, C) = (1/T) E int_t^T f(u, S_u, C_u) du,      w_tau = f/T + (the dealer's own generator) w,
 
 with `f = 1/2 (sides permitted but worth no payment)`, see `_occupancy`, and `f = 1` where growth or interest has
 carried an account beyond a limit. One linear equation for each, implicit Euler on every other node and time.
+
+Under a margin the start is not empty accounts but the wealth that the largest position needs, and there is a third
+share: of the time in which wealth would not cover two lots. There the grid is more lenient than the dealer's problem,
+see `_limits`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,6 +25,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from ._equation import Grid
+from ._limits import barred
 from ._tables import Tables
 from ._two_accounts import AccountsGrid, TwoAccounts
 
@@ -28,7 +34,7 @@ _LEVELS = 25
 
 
 def account_shares(problem: Any, tables: Tables) -> dict[str, float]:
-    """`idle_share` and `beyond_share`; nan where the tables are not finite."""
+    """`idle_share`, `beyond_share` and, under a margin, `barred_share`; nan where the tables are not finite."""
     per_lots = [round(float(problem.size) / float(axis[1] - axis[0])) for axis in tables.axes]
     skips = [n // _PER_LOT if n % _PER_LOT == 0 else 1 for n in per_lots]
     zeros = [int(np.argmin(np.abs(axis))) for axis in tables.axes]
@@ -42,7 +48,7 @@ def account_shares(problem: Any, tables: Tables) -> dict[str, float]:
     grid = AccountsGrid(Grid(per_lot, stock.size // 2), cash_per_lot, low, cash.size - 1 - low)
     with jax.enable_x64(True):
         parts = jax.tree.map(np.asarray, _rates(problem, grid, tables.bid[pick], tables.ask[pick]))
-    w = np.zeros((stock.size * cash.size, 2))
+    w = np.zeros((stock.size * cash.size, 3))
     for level, step in enumerate(np.diff(tables.tau[pick[0]]), start=1):
         matrix, source = _generator(grid, parts, level)
         system = sparse.eye_array(w.shape[0], format="csc") - step * matrix
@@ -50,8 +56,12 @@ def account_shares(problem: Any, tables: Tables) -> dict[str, float]:
             w = splu(system).solve(w + step / float(problem.horizon) * source)
         except RuntimeError:  # rates beyond floating point: what was told until then is told all the same
             break
-    idle, beyond = (float(x) for x in w.reshape(stock.size, cash.size, 2)[stock.size // 2, low])
-    return {"idle_share": idle, "beyond_share": beyond}
+    flat = w.reshape(stock.size, cash.size, 3)[stock.size // 2]
+    if problem.margin is None:
+        return dict(zip(("idle_share", "beyond_share"), map(float, flat[low]), strict=False))
+    wealth = float(problem.margin.initial * problem.max_stock)  # who owns nothing cannot trade
+    start = min(low + math.ceil(wealth / (cash[1] - cash[0])), cash.size - 1)
+    return dict(zip(("idle_share", "beyond_share", "barred_share"), map(float, flat[start]), strict=True))
 
 
 class _Rates(NamedTuple):
@@ -65,6 +75,9 @@ class _Rates(NamedTuple):
     ask_shift: Any
     idle: Any
     beyond: Any
+    barred: Any
+    forced: Any  # purchases and sales, (2, stocks, cash), or None
+    forced_shift: Any
 
 
 @eqx.filter_jit
@@ -83,20 +96,37 @@ def _rates(problem: Any, grid: AccountsGrid, bid: Any, ask: Any) -> _Rates:
     asks, ask_shift, ask_idle = side(problem.ask_demand, ask, equation.permitted[1])
     beyond = jnp.where(problem.excess(stock, cash) > 1e-9 * problem.size, 1.0, 0.0)
     courant = equation.velocity / equation.spacing
-    return _Rates(equation.stencil, courant, bids, asks, bid_shift, ask_shift, bid_idle + ask_idle, beyond)
+    forced = None if equation.forced is None else jnp.stack(equation.forced)
+    forced_shift = jnp.full_like(beyond, problem.forced_distance * grid.per_lot)
+    return _Rates(
+        stencil=equation.stencil,
+        courant=courant,
+        bid=bids,
+        ask=asks,
+        bid_shift=bid_shift,
+        ask_shift=ask_shift,
+        idle=bid_idle + ask_idle,
+        beyond=beyond,
+        barred=barred(problem, stock, cash),
+        forced=forced,
+        forced_shift=forced_shift,
+    )
 
 
 def _generator(grid: AccountsGrid, rates: _Rates, level: int) -> tuple[Any, Any]:
-    """The generator under the quotes of a level, and the two sources, (nodes, 2); all moves stay on the grid."""
+    """The generator under the quotes of a level, and the three sources, (nodes, 3); all moves stay on the grid."""
     shape = rates.beyond.shape
     i, j = np.indices(shape)
     down, up = (np.broadcast_to(rate[:, None], shape) for rate in rates.stencil)
     moves = [(-1, 0, down), (1, 0, up), (0, 1, np.maximum(rates.courant, 0)), (0, -1, np.maximum(-rates.courant, 0))]
-    for side, rate, shift in ((1, rates.bid, rates.bid_shift), (-1, rates.ask, rates.ask_shift)):
-        whole = np.floor(shift[level]).astype(int)
-        share, jump = shift[level] - whole, whole - side * grid.per_lot
+    fills = [(1, rates.bid[level], rates.bid_shift[level]), (-1, rates.ask[level], rates.ask_shift[level])]
+    if rates.forced is not None:
+        fills += [(side, rate, rates.forced_shift) for side, rate in zip((1, -1), rates.forced, strict=True)]
+    for side, rate, shift in fills:
+        whole = np.floor(shift).astype(int)
+        share, jump = shift - whole, whole - side * grid.per_lot
         lots = side * grid.stock.per_lot
-        moves += [(lots, jump, rate[level] * (1 - share)), (lots, jump + 1, rate[level] * share)]
+        moves += [(lots, jump, rate * (1 - share)), (lots, jump + 1, rate * share)]
     here = np.ravel_multi_index((i, j), shape).ravel()
     there = [np.ravel_multi_index((i + di, j + dj), shape, mode="clip").ravel() for di, dj, _ in moves]
     flows = np.concatenate([rate.ravel() for _, _, rate in moves])
@@ -104,4 +134,4 @@ def _generator(grid: AccountsGrid, rates: _Rates, level: int) -> tuple[Any, Any]
     data = np.concatenate([flows, -flows])
     at = (np.concatenate([rows, rows]), np.concatenate([columns, rows]))
     matrix = sparse.csc_array((data, at), shape=(here.size, here.size))
-    return matrix, np.stack([rates.idle[level].ravel(), rates.beyond.ravel()], axis=1)
+    return matrix, np.stack([rates.idle[level].ravel(), rates.beyond.ravel(), rates.barred.ravel()], axis=1)

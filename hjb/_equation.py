@@ -216,6 +216,19 @@ class Moment(eqx.Module):
         return Side(distance, rate, flow, jnp.stack([by_value, by_mean], axis=1))
 
 
+def forced_trades(objective: Any, rate: Any, income: Any, change: Any) -> tuple[Any, Any]:
+    """Trades that nobody chooses, at `rate`: what they add to du/dtau (2, ...), and its derivatives by `change`.
+
+    `income` is what one earns on the spot and `change = (Dtheta, Dh)` what it does to the unknowns.
+    """
+    value, mean = change
+    one = jnp.ones_like(value)
+    flow = rate[None] * jnp.stack([objective.gain(income, value, mean), income + mean])
+    by_value = jax.jvp(lambda value: objective.gain(income, value, mean), (value,), (one,))[1]
+    by_mean = jax.jvp(lambda mean: objective.gain(income, value, mean), (mean,), (one,))[1]
+    return flow, rate[None, None] * jnp.stack([jnp.stack([by_value, by_mean]), jnp.stack([0 * one, one])])
+
+
 def permitted(problem: Problem, grid: Grid, side: int) -> Nodes:
     """The share of each node's cell in which a fill on `side` keeps the limit, from 0 to 1.
 

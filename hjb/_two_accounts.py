@@ -29,7 +29,8 @@ from ..models._precision import is_traced
 from ..models.channels import Channel
 from ..models.stock_cash import StockCashDealer
 from ._account_lines import Factors, along_cash, along_fills, along_stock, fills_factors, stock_factors
-from ._equation import Grid, mixing, permitted, upwind_stencil
+from ._equation import Grid, forced_trades, mixing, permitted, upwind_stencil
+from ._limits import covered, forced
 
 Rows = Float[Array, "2 stocks cash"]
 Field = Float[Array, "stocks cash"]
@@ -60,12 +61,13 @@ def cash_range(problems: list[Any], stock: Grid, name: str) -> tuple[int, int]:
     """Lots of cash, below and above zero, that a dealer reaches who starts with empty accounts: `C = W - S`.
 
     Wealth may rise by what both sides would earn if the dealer did not mind risk. A credit line ends the fills that
-    lead below it. Raises `ValueError` where the range cannot be told because the parameters are traced.
+    lead below it; under a margin the dealer starts with cash, up to what the largest position needs. Raises
+    `ValueError` where the range cannot be told because the parameters are traced.
     """
     reach = math.ceil(stock.half / stock.per_lot)
     try:
-        profits = [_most_profit(problem) for problem in problems]
-        lines = [reach if p.credit_line is None else float(p.credit_line) / float(p.lot) for p in problems]
+        profits = [_most_profit(problem) + _most_margin(problem) for problem in problems]
+        lines = [reach if p.credit_line is None else _most_credit(p) for p in problems]
     except (TypeError, jax.errors.ConcretizationTypeError):
         raise ValueError(
             f"{name}: the range of cash depends on the demand, lot, horizon and credit line, which are traced here; "
@@ -80,6 +82,18 @@ def _most_profit(problem: Any) -> float:
         raise TypeError
     rate = sum(float(demand.hamiltonian(0.0)) for demand in (problem.bid_demand, problem.ask_demand))
     return rate * float(problem.horizon)
+
+
+def _most_credit(problem: Any) -> float:
+    """What the credit line and the stock that the dealer may hold against it lend, in lots."""
+    pledged = 0.0 if problem.haircut is None else (1 - float(problem.haircut)) * float(problem.max_stock)
+    return (float(problem.credit_line) + pledged) / float(problem.lot)
+
+
+def _most_margin(problem: Any) -> float:
+    """The wealth from which no margin binds, in lots."""
+    shares = [max(float(r.long), float(r.short)) for r in problem.to_raise[problem.credit_line is not None :]]
+    return max(shares, default=0.0) * float(problem.max_stock) / float(problem.lot)
 
 
 class Side(NamedTuple):
@@ -112,6 +126,7 @@ class TwoAccounts(eqx.Module):
     stock: Float[Array, " stocks"]
     cash: Float[Array, " cash"]
     permitted: tuple[Field, Field]  # bid, ask
+    forced: tuple[Field, Field] | None  # trades on either side per unit of time
     stencil: tuple[Array, Array]  # of the stock: down, up
     velocity: Field  # of cash between fills
 
@@ -119,24 +134,16 @@ class TwoAccounts(eqx.Module):
         self.problem, self.grid, self.monotone = problem, grid, monotone
         self.stock, self.cash = grid.stock.nodes(problem.size), grid.cash(problem.size)
         self.velocity = problem.interest(self.cash)[None] - problem.fee(self.stock)[:, None]
-        ones = jnp.ones_like(self.velocity)
-        bid, ask = (permitted(problem, grid.stock, side)[:, None] * ones for side in (+1, -1))
-        self.permitted = (bid * self._within_credit(), ask)
+        at = (self.stock[:, None], self.cash[None])
+        cell = (problem.size / grid.stock.per_lot, self.spacing)
+        rests = self.velocity == 0
+
+        def allowed(side: int) -> Field:
+            return permitted(problem, grid.stock, side)[:, None] * covered(problem, side, *at, cell, rests)
+
+        self.permitted = (allowed(+1), allowed(-1))
+        self.forced = tuple(forced(problem, side, *at, cell) for side in (+1, -1)) if problem.forces else None  # type: ignore[assignment]
         self.stencil = upwind_stencil(problem, grid.stock)
-
-    def _within_credit(self) -> Field:
-        """The share of each node's cell in which a bid keeps the credit line, as `permitted` has it for the stock.
-
-        A dealer who is short and owns less than nothing may buy back on this grid whatever the line: states that no
-        quote leads to, but left with a risk that nothing could ever lessen they would be ill-posed, and spoil the rest.
-        """
-        problem, cash = self.problem, jnp.broadcast_to(self.cash[None], self.velocity.shape)
-        if problem.credit_line is None:
-            return jnp.ones_like(cash)
-        share = jnp.clip((cash - problem.size + problem.credit_line) / self.spacing + 0.5, 0.0, 1.0)
-        exact = jnp.where(problem.may_fill(+1, jnp.zeros_like(cash), cash), 1.0, 0.0)
-        broke = (self.stock[:, None] < 0) & (self.stock[:, None] + cash < 0)
-        return jnp.where(broke, 1.0, jnp.where(self.velocity == 0, exact, share))
 
     @property
     def axes(self) -> tuple[Array, Array]:
@@ -197,11 +204,16 @@ class TwoAccounts(eqx.Module):
 
     def prepare(self, g: Any, moment: Moment, u: Rows, now: Evaluation) -> Factors:
         """What `invert` needs, worked out once for several corrections."""
-        bid, ask = g * now.bid.rate, g * now.ask.rate
+        rates = [now.bid.rate, now.ask.rate]
+        coupling = moment.coupling(u, 0, now.bid) + moment.coupling(u, 1, now.ask)
+        for which, rate in enumerate(self.forced or ()):
+            rates[which] = rates[which] + rate
+            coupling = coupling + moment.forced(u, which)[1]
+        bid, ask = (g * rate for rate in rates)
         down, up = (g * rate for rate in self.stencil)
         return Factors(
             fills=fills_factors(bid, ask, self.grid.stock.per_lot, self.grid.per_lot),
-            mixing=mixing(g * (moment.coupling(u, 0, now.bid) + moment.coupling(u, 1, now.ask)), bid + ask),
+            mixing=mixing(g * coupling, bid + ask),
             stock=stock_factors(down, up),
             courant=g * self.velocity / self.spacing,
         )
@@ -235,6 +247,8 @@ class Moment(eqx.Module):
         )
         bid, ask = (self.side(u, i, memory[i]) for i in (0, 1))
         own = jnp.stack([self.income - cost, self.income])
+        for which in (0, 1) if problem.forces else ():
+            own = own + self.forced(u, which)[0]
         return Evaluation(transport + own + bid.flow + ask.flow, bid, ask)
 
     def transport(self, u: Rows) -> tuple[Rows, Field]:
@@ -323,6 +337,15 @@ class Moment(eqx.Module):
         return side.rate[None, None] * jnp.stack(
             [jnp.stack([worth_by_value, worth_by_mean]), jnp.stack([by_value * shift, 1 + by_mean * shift])]
         )
+
+    def forced(self, u: Rows, which: int) -> tuple[Rows, Float[Array, "2 2 stocks cash"]]:
+        """What forced trades on a side contribute to du/dtau, and its derivatives by `(Dtheta, Dh)`."""
+        problem, channel = self.equation.problem, self.channels[which]
+        rates = self.equation.forced
+        assert rates is not None
+        x = jnp.broadcast_to(jnp.asarray(problem.forced_distance, float), self.equation.velocity.shape)
+        change = self.landing(u, channel.side)(x)[0] - u
+        return forced_trades(problem.objective, rates[which], channel.income(x), change)
 
     def landing(self, u: Rows, side: int) -> Any:
         """`x -> (u, du/dx)` where a fill at distance `x` leads, each (2, stocks, cash)."""

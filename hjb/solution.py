@@ -17,6 +17,7 @@ from ..models import case
 from ..models._precision import in_float64, is_traced
 from ..models.channels import Quotes
 from ..models.currency import CurrencyDealer
+from ..models.currency_book import CurrencyBook
 from ..models.problem import as_state
 from ._interpolation import cubic
 from ._tables import Tables
@@ -24,6 +25,10 @@ from .policy import Policy, TabulatedPolicy, Target, TargetPolicy
 
 IDLE_TOLERANCE = 1e-6
 """Share of the time, from a flat start, that may be spent where a permitted side is not worth quoting at any price."""
+
+
+BARRED_TOLERANCE = 1e-3
+"""Share of the time, from the wealth that the largest position needs, that may be spent too poor for two lots."""
 
 
 class Result(enum.Enum):
@@ -36,6 +41,10 @@ class Result(enum.Enum):
         "the dealer reaches states where no payment makes a permitted trade worth its own variance "
         "(Dtheta - Dh <= -1/(2 lambda)): there the quotes jump to infinity and the problem is ill-posed; "
         "lower risk_aversion, the lot or the horizon"
+    )
+    BARRED = (
+        "the dealer is likely to lose so much that the margin bars every fill, a trap that the grid cannot follow; "
+        "lower the margin, the lot or the horizon"
     )
 
 
@@ -154,6 +163,8 @@ class Solution:
         tables = self.tables
         if self.stats.get("idle_share", 0.0) > IDLE_TOLERANCE:  # first: it makes the others happen
             return Result.ILL_POSED
+        if self.stats.get("barred_share", 0.0) > BARRED_TOLERANCE:
+            return Result.BARRED
         if not np.all(np.isfinite(tables.value)):
             return Result.NOT_FINITE
         if not float(tables.residual) <= getattr(self.method, "tolerance", np.inf):
@@ -275,7 +286,7 @@ def _load(path: Path) -> Solution:
         raise ValueError(f"{path} is no twosided solution or is damaged ({error}); solve the case again") from None
     problem = case.from_data(stated["problem"])
     method = method_from_data(stated["method"])
-    if isinstance(problem, CurrencyDealer):
+    if isinstance(problem, CurrencyDealer | CurrencyBook):
         from .currency import restored
 
         return restored(problem, method, data)

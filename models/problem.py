@@ -141,6 +141,34 @@ class Problem(Dealer):
         """By how much growth or interest has carried an account beyond a limit that no fill may cross; zero within."""
         return jnp.maximum(jnp.maximum(y - self.bound(+1), -y - self.bound(-1)), 0.0)
 
+    @property
+    def forces(self) -> bool:
+        """Whether someone else trades for the dealer where a limit is broken."""
+        return False
+
+    def forced_rate(self, side: int, y: Any, *others: Any) -> Any:
+        """Forced trades on `side` (+1 purchases, -1 sales) per unit of time; zero within all limits."""
+        return jnp.zeros_like(y)
+
+    @property
+    def forced_distance(self) -> Any:
+        """Distance at which forced trades are done; what they cost, so never positive."""
+        return 0.0
+
+    @property
+    def days(self) -> int:
+        """Equal parts of the horizon; at the end of each but the last the inventory is brought to `close(y)`."""
+        return 1
+
+    def close(self, y: Any) -> Any:
+        """The inventory that is kept overnight of `y`."""
+        return y
+
+    @property
+    def close_cost(self) -> Any:
+        """Money lost per unit of inventory traded at a close."""
+        return 0.0
+
     # What a simulation needs: exact motion between fills, and the money that a fill moves.
 
     @abstractmethod

@@ -20,6 +20,7 @@ import numpy as np
 
 from ._precision import check, in_float64, is_traced, parameter
 from .channels import Channel
+from .constraints import ForcedReduction, Margin, Overnight, Requirement
 from .demand import Demand
 from .objectives import ExponentialUtility, Objective
 from .problem import Problem, State, check_common
@@ -44,10 +45,15 @@ class StockCashDealer(Problem):
     credit_line:             `L`, money: no bid where `C - v < -L`, whatever the payment `v (1 - b)`; None for no limit.
     short_limit:             money: no ask where `S - v` would lie below minus it; None for `max_stock`.
     liquidation_cost:        `l`, share of `|S_T|` lost in closing the book at the horizon.
+    haircut:                 with a credit line: stock held counts `1 - haircut` as collateral, so no bid where
+                             `C - v + (1 - haircut) (S + v)^+ < -L`; None for 1, when it counts nothing.
+    margin:                  a `Margin` that wealth must cover, or None.
+    forced_reduction:        a `ForcedReduction` that trades while a limit is broken, or None.
+    overnight:               an `Overnight` limit, or None.
 
     A limit forbids fills. Where interest, a fee or growth alone carries an account beyond it, only the side that
-    leads back is quoted. A borrowing rate above `rate` or a credit line makes the cash account matter by itself
-    (`cash_matters`); such a problem is solved in stock and cash together.
+    leads back is quoted. A borrowing rate above `rate`, a credit line or a margin makes the cash account matter by
+    itself (`cash_matters`); such a problem is solved in stock and cash together.
 
     Raises `ValueError` for impossible values, and for `ExponentialUtility`: with a stock that follows a geometric
     Brownian motion it is minus infinity for any dealer who may be short.
@@ -71,6 +77,10 @@ class StockCashDealer(Problem):
     credit_line: Any = eqx.field(converter=_optional, default=None)
     short_limit: Any = eqx.field(converter=_optional, default=None)
     liquidation_cost: Any = eqx.field(converter=parameter, default=0.0)
+    haircut: Any = eqx.field(converter=_optional, default=None)
+    margin: Margin | None = None
+    forced_reduction: ForcedReduction | None = None
+    overnight: Overnight | None = None
 
     def __check_init__(self) -> None:
         name = "StockCashDealer"
@@ -96,6 +106,7 @@ class StockCashDealer(Problem):
             check(f"{name}: short_limit", self.short_limit, least=0, hint="it bounds the stock sold short, in money")
         if self.credit_line is not None:
             check(f"{name}: credit_line", self.credit_line, least=0, hint="it bounds the money borrowed")
+        self._check_constraints(name)
         if self.borrowing_rate is None:
             return
         check(f"{name}: borrowing_rate", self.borrowing_rate, hint="it is per year on negative cash")
@@ -106,14 +117,43 @@ class StockCashDealer(Problem):
                 f"{float(np.min(self.borrowing_rate)):g}; borrowing and lending at once would earn without end"
             )
 
+    def _check_constraints(self, name: str) -> None:
+        for key, kind in (("margin", Margin), ("forced_reduction", ForcedReduction), ("overnight", Overnight)):
+            given = getattr(self, key)
+            if given is not None and not isinstance(given, kind) and type(given) is not object:
+                raise TypeError(f"{name}: {key} must be a {kind.__name__}(...) or None, got {given!r}")
+        if self.haircut is None:
+            return
+        check(f"{name}: haircut", self.haircut, least=0, hint="it is the share of stock that is no collateral")
+        if isinstance(self.haircut, np.ndarray) and np.any(self.haircut > 1):
+            raise ValueError(f"{name}: haircut must not exceed 1, got {float(np.max(self.haircut)):g}; it is a share")
+        if self.credit_line is None:
+            raise ValueError(f"{name}: haircut needs a credit_line; give 0 for credit against stock only")
+
     @property
     def cash_matters(self) -> bool:
-        """Whether a rate spread or a credit line keeps the cash account from dropping out.
+        """Whether a rate spread, a credit line or a margin keeps the cash account from dropping out.
 
-        A fee on short stock, a short limit and a liquidation cost concern the stock only.
+        A fee on short stock, a short limit, a liquidation cost and an overnight limit concern the stock only.
         """
         spread = self.borrowing_rate is not None and _may_differ(self.borrowing_rate, self.rate)
-        return spread or self.credit_line is not None
+        return spread or bool(self.to_raise)
+
+    @property
+    def to_raise(self) -> tuple[Requirement, ...]:
+        """What wealth must cover after a fill that raises the requirement."""
+        return (*self._credit, *(() if self.margin is None else (self.margin.to_raise,)))
+
+    @property
+    def to_keep(self) -> tuple[Requirement, ...]:
+        """What wealth must cover at any time; below, the position is reduced."""
+        return (*self._credit, *(() if self.margin is None else (self.margin.to_keep,)))
+
+    @property
+    def _credit(self) -> tuple[Requirement, ...]:
+        if self.credit_line is None:
+            return ()
+        return (Requirement(1.0 if self.haircut is None else self.haircut, -1.0, self.credit_line),)
 
     @property
     def size(self) -> Any:
@@ -129,16 +169,50 @@ class StockCashDealer(Problem):
         return jnp.minimum(self.max_stock, self.short_limit)
 
     def may_fill(self, side: int, y: Any, *others: Any) -> Any:
-        """Whether a fill keeps the limits of the stock and, where the cash account is told, the credit line."""
+        """Whether a fill keeps the stock's limits and, where the cash account is told, what wealth must cover."""
         may = super().may_fill(side, y)
-        if side < 0 or self.credit_line is None or not others:
+        if not others:
             return may
-        slack = 1e-9 * self.lot
-        return may & (others[0] - self.lot >= -self.credit_line - slack)
+        slack, after, wealth = 1e-9 * self.lot, y + side * self.lot, y + others[0]
+        for requirement in self.to_raise:
+            needed = requirement.of(after)
+            may = may & ((needed <= requirement.of(y)) | (wealth >= needed - slack))
+        return may
 
     def excess(self, y: Any, *others: Any) -> Any:
         beyond = super().excess(y)
-        return beyond if self.credit_line is None or not others else jnp.maximum(beyond, -self.credit_line - others[0])
+        for requirement in self.to_keep if others else ():
+            beyond = jnp.maximum(beyond, requirement.of(y) - (y + others[0]))
+        return beyond
+
+    @property
+    def forces(self) -> bool:
+        return self.forced_reduction is not None
+
+    def forced_rate(self, side: int, y: Any, *others: Any) -> Any:
+        if self.forced_reduction is None:
+            return super().forced_rate(side, y)
+        slack, after = 1e-9 * self.lot, y + side * self.lot
+        broken = -side * y > self.bound(-side) + slack
+        for requirement in self.to_keep if others else ():
+            needed = requirement.of(y)
+            broken = broken | ((y + others[0] < needed - slack) & (requirement.of(after) < needed))
+        return jnp.where(broken & (jnp.abs(after) < jnp.abs(y)), self.forced_reduction.pace, 0.0)
+
+    @property
+    def forced_distance(self) -> Any:
+        return 0.0 if self.forced_reduction is None else -self.forced_reduction.cost
+
+    @property
+    def days(self) -> int:
+        return 1 if self.overnight is None else self.overnight.days
+
+    def close(self, y: Any) -> Any:
+        return y if self.overnight is None else jnp.clip(y, -self.overnight.limit, self.overnight.limit)
+
+    @property
+    def close_cost(self) -> Any:
+        return 0.0 if self.overnight is None else self.overnight.cost
 
     def interest(self, cash: Any) -> Any:
         """`rho(C) C`, money per year."""
