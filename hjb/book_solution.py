@@ -36,12 +36,16 @@ Pair = tuple[Any, Any]
 class Surface(eqx.Module):
     """`theta` and `h` of a book above its marked book, money, for `tau` (...) to go and inventories `q` (..., d)."""
 
-    dimension: ClassVar[int]
     kind: ClassVar[str]  # under which it is saved
+
+    @property
+    def knows_mean(self) -> bool:
+        """Whether `h` is here, and not zero in its place."""
+        return True
 
     @abstractmethod
     def both(self, tau: Any, q: Any) -> Pair:
-        """`theta` and `h`, each (...); `h` is zero where this surface does not know it."""
+        """`theta` and `h`, each (...); any numbers for an `h` that this surface does not know."""
 
     def value(self, tau: Any, q: Any) -> Any:
         """`theta`, shape (...)."""
@@ -100,6 +104,10 @@ class TableSurface(Surface):
 
     horizon: Any
     table: Any
+
+    @property
+    def knows_mean(self) -> bool:
+        return self.table.shape[0] == 2
 
     def both(self, tau: Any, q: Any) -> Pair:
         row, weights = self._rows(tau)
@@ -185,12 +193,10 @@ class BookSolution(Solution):
 
     @property
     def mean(self) -> Any:
-        """The surface that holds `h` as well."""
-        surface = self.surface
-        if isinstance(surface, TableSurface) and surface.table.shape[0] == 1:
-            surface = self.method.book_with_mean(self.problem)
-            object.__setattr__(self, "surface", surface)
-        return surface
+        """A surface that holds `h` as well; found at first use where the method does not need it itself."""
+        if not self.surface.knows_mean:
+            object.__setattr__(self, "surface", self.method.book_with_mean(self.problem))
+        return self.surface
 
     def value(self, t: Any = 0.0, **state: Any) -> Any:
         """`theta(t, q)`, what the objective is worth above the marked book, money; `inventory` has shape (..., d)."""
@@ -281,6 +287,19 @@ def restored(problem: MultiAssetDealer, method: Any, data: Any, kinds: dict[str,
         error_found=float(data.attrs["error"]),
         reason=Result[data.attrs["reason"]],
     )
+
+
+def defect(problem: MultiAssetDealer, surface: Surface, tau: Any, q: Any) -> Pair:
+    """By how much `theta` misses its equation, `theta_tau` minus what it should be, and what fills bring, each (...).
+
+    Money per unit of time, at `tau` (...) to go and inventories `q` (..., d); limits are kept.
+    """
+    by_time = jax.jvp(lambda tau: surface.value(tau, q), (tau,), (jnp.ones_like(tau),))[1]
+    earned = jnp.zeros_like(by_time)
+    for side, change in zip((+1, -1), surface.changes(tau, q), strict=True):
+        gain = problem.response(side, *change).gain
+        earned = earned + jnp.sum(jnp.where(problem.may_fill(side, q), gain, 0.0), axis=-1)
+    return by_time - (problem.income(q) - problem.running_cost(q) + earned), earned
 
 
 def timed(problem: MultiAssetDealer, solve: Callable[[Any], BookSolution]) -> BookSolution:

@@ -4,6 +4,7 @@
 | AvellanedaStoikov | the paper's reservation price and spread (2008, equations 3.17, 3.18)   | first order    |
 | InventoryDealer   | long horizon, no limit (Gueant, Lehalle, Fernandez-Tapia 2013, eq. 4.6) | asymptotic     |
 | PrintedDealer     | the printed maximum, static in time; `m` by quadrature                  | error estimate |
+| MultiAssetDealer  | the Riccati approximation of Hamiltonians (see `riccati`)               | residual       |
 """
 
 from __future__ import annotations
@@ -84,6 +85,23 @@ class ClosedForm(eqx.Module):
         limit = problem.max_inventory
         grid = Grid(1, int(limit) if np.isfinite(limit) else self.half_width)
         return Solution(problem, self, _tables(problem, policy, grid, self.times, value), 1, {}, policy)
+
+    def solve_book(self, problem: Any) -> Any:
+        """A book of any number of assets by its Riccati equation: see `riccati`."""
+        from .riccati import solve_riccati
+
+        return solve_riccati(problem, self)
+
+    def book_with_mean(self, problem: Any) -> Any:
+        """A book's expected wealth is not part of the approximation."""
+        raise ValueError("ClosedForm knows the value of a book only; simulate its policy for the expected wealth")
+
+    def restore_book(self, problem: Any, data: Any) -> Any:
+        """What `BookSolution.save` wrote."""
+        from .book_solution import restored
+        from .riccati import QuadraticSurface
+
+        return restored(problem, self, data, {QuadraticSurface.kind: QuadraticSurface})
 
     def solve_batch(self, problems: Any, stacked: Any) -> Any:
         raise ValueError("ClosedForm solves one problem at a time, and fast; call solve for each")
