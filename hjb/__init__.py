@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .finite_difference import FiniteDifference
     from .investor import InvestorSolution, solve_investor
     from .lattice import Lattice
+    from .options import VegaGrid
+    from .options_solution import OptionsSolution
     from .policy import Policy
     from .pre_commitment import PreCommitmentFrontier, TargetMethod, pre_commitment_frontier
     from .sensitivity import quote_gradient
@@ -24,11 +26,13 @@ __all__ = [
     "Lattice",
     "Moments",
     "NotConverged",
+    "OptionsSolution",
     "Policy",
     "PreCommitmentFrontier",
     "Solution",
     "StaticQuotes",
     "TargetMethod",
+    "VegaGrid",
     "best_static_quotes",
     "evaluate",
     "evaluate_many",
@@ -47,6 +51,8 @@ make_lazy(
         "finite_difference": ("FiniteDifference",),
         "investor": ("InvestorSolution", "solve_investor"),
         "lattice": ("Lattice",),
+        "options": ("VegaGrid",),
+        "options_solution": ("OptionsSolution",),
         "policy": ("Policy",),
         "pre_commitment": ("PreCommitmentFrontier", "TargetMethod", "pre_commitment_frontier"),
         "sensitivity": ("quote_gradient",),

@@ -18,6 +18,7 @@ from ..models.inventory import AvellanedaStoikov
 from ..models.investor import Investor
 from ..models.multi_asset import MultiAssetDealer
 from ..models.objectives import PreCommitment
+from ..models.options_book import OptionsBook
 from ..models.printed import PrintedDealer
 from ..models.problem import Dealer, Problem
 from ._account_occupancy import account_shares
@@ -28,10 +29,11 @@ from .closed_form import ClosedForm
 from .currency import solve_currency
 from .finite_difference import FiniteDifference
 from .lattice import Lattice
+from .options import VegaGrid, solve_options
 from .pre_commitment import TargetMethod
 from .solution import NotConverged, Solution
 
-METHODS = {method.__name__: method for method in (ClosedForm, FiniteDifference, Lattice, TargetMethod)}
+METHODS = {method.__name__: method for method in (ClosedForm, FiniteDifference, Lattice, TargetMethod, VegaGrid)}
 
 
 def solve(problem: Dealer, method: Any = None) -> Solution:
@@ -129,6 +131,8 @@ def _own_solver(problem: Any, method: Any) -> Any:
     """How this method solves this problem by itself, or None where it fills tables over one or two accounts."""
     if isinstance(problem, CurrencyDealer):
         return partial(solve_currency, method=method)
+    if isinstance(problem, OptionsBook):
+        return partial(solve_options, method=method)
     if isinstance(problem, MultiAssetDealer) and not hasattr(method, "solve"):
         return lambda problem: timed(problem, method.solve_book)
     return getattr(method, "solve", None)
@@ -140,12 +144,16 @@ def default_method(problem: Any) -> Any:
         return ClosedForm()
     if isinstance(getattr(problem, "objective", None), PreCommitment):
         return TargetMethod()
+    if isinstance(problem, OptionsBook):
+        return VegaGrid()
     if isinstance(problem, MultiAssetDealer):
         return Lattice() if problem.dimension <= 3 and np.all(np.isfinite(problem.limit)) else ClosedForm()
     return FiniteDifference() if problem.moves else Lattice()
 
 
 def _refuse_unfit(problem: Any, method: Any) -> None:
+    if isinstance(method, VegaGrid) and not isinstance(problem, OptionsBook):
+        raise ValueError(f"VegaGrid solves an OptionsBook, not {type(problem).__name__}; leave the method out")
     if isinstance(problem, MultiAssetDealer) and not (hasattr(method, "solve") or hasattr(method, "solve_book")):
         raise ValueError(
             f"{type(method).__name__} has no grid for a book of assets; take Lattice() for up to three, or ClosedForm()"

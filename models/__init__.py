@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .currency import CurrencyDealer, Hedging
     from .demand import Demand, Exponential, Linear, Logistic, PowerLaw, Tabulated
     from .demands import Demands
+    from .heston import Heston, black_scholes_call, implied_volatility
     from .inventory import AvellanedaStoikov, InventoryDealer
     from .investor import Investor, InvestorRow
     from .multi_asset import MultiAssetDealer, factor_covariance
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         RiskPenalty,
         RunningPenalty,
     )
+    from .options_book import OptionsBook
     from .printed import PrintedDealer
     from .problem import Problem
     from .stock_cash import StockCashDealer
@@ -36,6 +38,7 @@ __all__ = [
     "ExponentialUtility",
     "ForcedReduction",
     "Hedging",
+    "Heston",
     "InventoryDealer",
     "Investor",
     "InvestorRow",
@@ -46,6 +49,7 @@ __all__ = [
     "MeanVariance",
     "MultiAssetDealer",
     "Objective",
+    "OptionsBook",
     "Overnight",
     "PowerLaw",
     "PreCommitment",
@@ -56,7 +60,9 @@ __all__ = [
     "RunningPenalty",
     "StockCashDealer",
     "Tabulated",
+    "black_scholes_call",
     "factor_covariance",
+    "implied_volatility",
 ]
 
 make_lazy(
@@ -67,6 +73,7 @@ make_lazy(
         "currency": ("CurrencyDealer", "Hedging"),
         "demand": ("Demand", "Exponential", "Linear", "Logistic", "PowerLaw", "Tabulated"),
         "demands": ("Demands",),
+        "heston": ("Heston", "black_scholes_call", "implied_volatility"),
         "inventory": ("AvellanedaStoikov", "InventoryDealer"),
         "investor": ("Investor", "InvestorRow"),
         "multi_asset": ("MultiAssetDealer", "factor_covariance"),
@@ -79,6 +86,7 @@ make_lazy(
             "RiskPenalty",
             "RunningPenalty",
         ),
+        "options_book": ("OptionsBook",),
         "printed": ("PrintedDealer",),
         "problem": ("Problem",),
         "stock_cash": ("StockCashDealer",),

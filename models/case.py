@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from . import constraints, currency, demand, inventory, multi_asset, objectives, printed, stock_cash
+from . import (
+    constraints,
+    currency,
+    demand,
+    heston,
+    inventory,
+    multi_asset,
+    objectives,
+    options_book,
+    printed,
+    stock_cash,
+)
 from ._stated import Stated
 
 KINDS: dict[str, type[Stated]] = {
@@ -38,6 +49,8 @@ KINDS: dict[str, type[Stated]] = {
         printed.PrintedDealer,
         currency.CurrencyDealer,
         currency.Hedging,
+        heston.Heston,
+        options_book.OptionsBook,
     )
 }
 
