@@ -213,6 +213,7 @@ def test_the_linear_rule_is_asked_for_by_name_and_with_its_steps(run, tmp_path):
     assert (simulation.rule, simulation.steps) == ("linear", 50)
 
 
+@pytest.mark.slow
 def test_a_market_says_where_the_predicted_value_goes(run, tmp_path):
     path = tmp_path / "lots.toml"
     path.write_text(LOTS, encoding="utf-8")

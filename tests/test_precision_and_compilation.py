@@ -221,7 +221,7 @@ def test_grad_agrees_with_differences(route):
     check_slope(route, jax.grad)
 
 
-@routes(slow=("gridded",))
+@routes(slow=("gridded", "integrated", "stepped"))
 def test_jacfwd_agrees_with_differences(route):
     check_slope(route, jax.jacfwd)
 

@@ -153,12 +153,10 @@ def sample(family):
 
 
 FAMILIES = (linear, integrated, integrated_together, stepped, without_fills)
+SLOW = (integrated, integrated_together, without_fills)
 families = pytest.mark.parametrize(
     "family",
-    [
-        pytest.param(f, marks=[pytest.mark.slow] * (f in (integrated, without_fills)), id=f.__name__.replace("_", " "))
-        for f in FAMILIES
-    ],
+    [pytest.param(f, marks=[pytest.mark.slow] * (f in SLOW), id=f.__name__.replace("_", " ")) for f in FAMILIES],
 )
 
 

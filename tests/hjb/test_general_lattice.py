@@ -100,7 +100,7 @@ def agree(solution, reference, promise=1e-10):
 @pytest.mark.parametrize(
     ("bid", "ask", "objective"),
     [
-        ("exponential", "steeper", "exponential utility"),
+        pytest.param("exponential", "steeper", "exponential utility", marks=pytest.mark.slow),
         ("steeper", "exponential", "mean-variance"),
         pytest.param("exponential", "steeper", "quadratic variation", marks=pytest.mark.slow),
         ("steeper", "power law", "running penalty"),

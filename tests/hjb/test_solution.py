@@ -36,6 +36,7 @@ def solution():
 TIMES, LOTS = np.array([0.0, 0.7, 1.9])[:, None], np.arange(-3, 4.0)[None]
 
 
+@pytest.mark.slow
 def test_times_and_inventories_broadcast_and_scalars_stay_scalars(solution):
     table = solution.value(TIMES, inventory=LOTS)
     quotes = solution.quotes(TIMES, inventory=LOTS)

@@ -34,9 +34,10 @@ MEAN_VARIANCE = lots_dealer(MODELS.MeanVariance(0.2), MODELS.Exponential(1.4, 1.
 LOTS = np.arange(-5, 6.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "problem",
-    [pytest.param(UTILITY, marks=pytest.mark.slow, id="utility"), pytest.param(MEAN_VARIANCE, id="mean-variance")],
+    [pytest.param(UTILITY, id="utility"), pytest.param(MEAN_VARIANCE, id="mean-variance")],
 )
 def test_two_methods_agree_on_an_inventory_in_lots(problem):
     """One steps implicitly and extrapolates, the other has the matrix exponential or integrates adaptively."""

@@ -122,7 +122,9 @@ def test_derivatives_agree_with_differences_and_the_envelope_theorem(demand):
     np.testing.assert_allclose(move, (above - below) / (2 * h), rtol=1e-6)
 
 
-@EVERY_DEMAND
+@pytest.mark.parametrize(
+    "demand", [pytest.param(d, id=i, marks=[pytest.mark.slow] * (i == "tabulated")) for i, d in DEMANDS.items()]
+)
 def test_derivatives_by_the_demands_parameters_agree_with_differences(demand):
     leaves, shape = jax.tree.flatten(demand)
 
@@ -148,6 +150,7 @@ def test_a_table_is_met_at_its_points_and_falls_exponentially_beyond():
     assert ends[4] / ends[3] == pytest.approx(ends[5] / ends[4], rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_fine_table_approaches_the_curve_it_was_taken_from():
     curve = DEMANDS["logistic"]
     errors = []

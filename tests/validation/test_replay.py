@@ -69,6 +69,7 @@ def test_the_sample_is_found_again_row_by_row_with_every_execution_in_turn():
     assert set(replayed.counts) == set(RULES)
 
 
+@pytest.mark.slow
 def test_google_on_2012_06_21_is_found_again(real_data):
     replayed = replay(read_record(real_data("LOBSTER_SampleFile_GOOG_2012-06-21_10.zip")))
     assert replayed.compared.sum() == len(replayed.record) == 147_916

@@ -237,7 +237,8 @@ def fingerprints() -> list[str]:
 def test_the_same_seed_gives_the_same_arrays_on_two_devices():
     here = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
     code = f"{here}; import jax, test_simulation; print(jax.device_count(), *test_simulation.fingerprints())"
-    two = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    two = {**os.environ, "XLA_FLAGS": flags}
     run = subprocess.run([sys.executable, "-c", code], env=two, capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["2", *fingerprints()]
 
@@ -316,7 +317,7 @@ def test_a_policy_that_runs_away_is_an_error():
         ({"initial": {"stock": 1.0}}, TypeError, "has no state 'stock'; its state is inventory"),
         ({"initial": {"inventory": np.nan}}, ValueError, "initial: inventory must be one finite number"),
         ({"initial": {"inventory": [1.0, 2.0]}}, ValueError, "initial: inventory must be one finite number"),
-        ({"market": "book"}, TypeError, "market must be one of PoissonMarket .* or None .* got str"),
+        ({"market": "book"}, TypeError, "market must be one of PoissonMarket.* or None .* got str"),
         ({"policy": 0.5}, TypeError, "policy must be callable as policy"),
         ({"policy": lambda t, state: 0.5}, ValueError, "policy must return Quotes"),
     ],
@@ -329,8 +330,6 @@ def test_bad_input_is_refused_in_one_line_that_names_the_culprit(changes, error,
 
 
 def test_what_the_simulation_does_not_know_is_refused():
-    with pytest.raises(ValueError, match="the cash account matter"):
-        ts.simulate(stock_dealer(borrowing_rate=0.3), STEADY, 10)
     printed = ts.models.PrintedDealer(
         growth=0.1, volatility=0.2, rate=0.03, horizon=1.0, bid_demand=BUSY, ask_demand=SLOW, price=10.0,
         max_stock=100.0, risk_aversion=0.1,

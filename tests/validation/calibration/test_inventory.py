@@ -205,7 +205,7 @@ def covered(problem, begin, method, estimator, repetitions, sessions, snapshots=
     return hits, np.array(pulls), rejected
 
 
-@pytest.mark.parametrize("estimator", ["moments", "likelihood"])
+@pytest.mark.parametrize("estimator", [pytest.param("moments", marks=pytest.mark.slow), "likelihood"])
 def test_a_few_intervals_hold_the_truth(estimator):
     hits, pulls, _ = covered(dealer(TRUTH), dealer(), METHOD, estimator, 6, SESSIONS)
     assert stats.binom.cdf(hits, 6, 0.95) > 1e-4

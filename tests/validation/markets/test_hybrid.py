@@ -97,6 +97,7 @@ def test_one_compiled_run_serves_every_set_of_rules(ran, quotes):
     assert len(set(volumes)) == 5
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_batch_and_do_on_the_seed(ran, quotes):
     state, figures = simulate_markets(HybridRules(), quotes, PEOPLE, **dict(RUN, batch=7))
     jax.tree.map(np.testing.assert_array_equal, (state, figures), ran["hybrid"])

@@ -142,6 +142,7 @@ def test_informed_orders_leave_drift_and_volatility_as_they_are(settings):
     agree(result.variance, variance, result.variance_standard_error, samples=PATHS)
 
 
+@pytest.mark.slow
 def test_a_dealer_who_knows_of_informed_orders_gets_what_the_solver_says():
     share, move, paths = 0.25, 0.04, 4000
     objective = ts.models.RunningPenalty(0.1, 0.2)
@@ -235,6 +236,7 @@ def test_an_account_follows_its_own_rules_order_by_order():
     assert np.any(np.abs(result.inventory) > 2.0)
 
 
+@pytest.mark.slow
 def test_informed_orders_cost_a_dealer_with_accounts_as_well():
     problem = account_dealer(growth=0.03, max_stock=1e4, objective=ts.models.MeanVariance(0.0))
     policy, market = Constant(0.02, 0.015), PoissonMarket(informed=0.2, informed_move=0.004)

@@ -289,6 +289,7 @@ def test_a_run_is_the_same_whatever_the_batch_and_begins_as_a_shorter_one():
 # Where the value goes
 
 
+@pytest.mark.slow
 def test_terms_add_up_and_each_is_the_change_by_its_friction():
     problem = dealer(objective=ts.models.RunningPenalty(0.05, 0.2))
     solution = ts.solve(problem)
@@ -334,6 +335,7 @@ def test_a_market_without_frictions_loses_nothing_but_chance():
 # What being wrong costs
 
 
+@pytest.mark.slow
 def test_being_wrong_costs_and_being_right_costs_nothing():
     truth = dealer(objective=ts.models.RunningPenalty(0.2, 0.2), adverse_selection=0.0, drift=0.0)
     errors = {"right": truth, "k doubled": wrong(truth, decay=2.0), "fearless": wrong(truth, risk_aversion=0.0)}

@@ -127,7 +127,9 @@ def compare(rows: np.ndarray, which: str) -> Counter[str]:
     return answers
 
 
-@pytest.mark.parametrize("which", RULES)
+@pytest.mark.parametrize(
+    "which", [pytest.param(which, marks=[pytest.mark.slow] * (which == "own orders pulled")) for which in RULES]
+)
 def test_random_messages_leave_the_same_fills_books_and_refusals_as_a_plain_book(which):
     rules = RULES[which][0]
     seen = compare(random_messages(list(RULES).index(which), 125, 2000, rules), which)

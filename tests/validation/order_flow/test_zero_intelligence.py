@@ -22,6 +22,8 @@ LOPSIDED = ZeroIntelligence((1.2, 2.4, 0.6), (0.9, 0.25, 0.4, 0.55), 0.7)
 CELLS = [(bid, ask) for bid in range(1, 6) for ask in range(1, 6)]
 BID, ASK, TICKS = 15, 16, 32
 
+both_kinds = pytest.mark.parametrize("kind", ["exact", pytest.param("levels", marks=pytest.mark.slow)])
+
 
 def chance_of_a_rise(rates: ZeroIntelligence, most: int = 60) -> np.ndarray:
     """P(the ask queue empties before the bid queue), (most + 1, most + 1), from first-step equations.
@@ -110,7 +112,10 @@ def test_the_exact_chain_gives_the_known_chances():
     np.testing.assert_allclose(exact[1:6, 1:6], chance_of_a_rise(PAPER, 40)[1:6, 1:6], atol=1e-12)
 
 
-@pytest.mark.parametrize(("kind", "rates"), [("exact", PAPER), ("levels", PAPER), ("levels", LOPSIDED)])
+@pytest.mark.parametrize(
+    ("kind", "rates"),
+    [("exact", PAPER), pytest.param("levels", PAPER, marks=pytest.mark.slow), ("levels", LOPSIDED)],
+)
 def test_the_mid_rises_as_often_as_the_exact_chain_says(kind, rates):
     samples = 8000
     exact = chance_of_a_rise(rates)[1:6, 1:6].ravel()
@@ -137,7 +142,7 @@ def with_wall(kind: str, books: int) -> Any:
     return mt.replay(empty, stream, mt.no_fills(books, 1))[0]
 
 
-@pytest.mark.parametrize("kind", ["exact", "levels"])
+@both_kinds
 def test_orders_come_and_go_at_the_rate_of_their_distance(kind):
     """Without market orders every tick is a queue with infinitely many servers, with known mean and variance."""
     books, horizon = 2000, 3.0
@@ -179,6 +184,7 @@ def busy(kind: str, first: int, books: int) -> tuple[Any, ...]:
     return bids, asks, book.bid, book.ask, flow.candidates, flow.unplaced + book.overflowed
 
 
+@pytest.mark.slow
 def test_both_kinds_of_book_follow_one_law():
     books = 4000
     exact, levels = (
@@ -192,7 +198,7 @@ def test_both_kinds_of_book_follow_one_law():
     agree(np.mean(table[0], axis=0), np.mean(table[1], axis=0), errors, samples=books)
 
 
-@pytest.mark.parametrize("kind", ["exact", "levels"])
+@both_kinds
 def test_a_book_sees_the_same_orders_whatever_runs_beside_it(kind):
     run = jax.jit(busy, static_argnums=(0, 2))
     together = run(kind, 0, 12)
