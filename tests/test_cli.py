@@ -122,17 +122,13 @@ def left_in(folder: Path) -> set[str]:
 # What a user asks first
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "twosided.cli", *arguments], capture_output=True, text=True)
-
-
-def test_help_answers_in_under_half_a_second():
-    def seconds() -> float:
-        began = time.perf_counter()
-        assert command("--help").returncode == 0
-        return time.perf_counter() - began
-
-    assert min(seconds() for _ in range(5)) < 0.5
+def test_help_answers_without_importing_what_takes_time():
+    """That is what keeps it under half a second; a clock would measure the machine as well."""
+    heavy = ("jax", "numpy", "scipy", "matplotlib", "xarray", "pandas", "distributed")
+    code = f"import sys; from twosided import cli; print(cli.run(['--help']), [m for m in {heavy} if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "Usage: twosided" in said
+    assert said.splitlines()[-1] == "0 []"
 
 
 @pytest.mark.parametrize("name", ["demo", "solve", "simulate", "regret", "calibrate", "frontier", "study", "report"])
