@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from .._lazy import make_lazy
 
 if TYPE_CHECKING:
+    from .book_solution import BookPolicy, BookSolution, Surface
     from .closed_form import ClosedForm
     from .evaluation import Moments, evaluate, evaluate_many
+    from .feynman_kac import feynman_kac_quotes, feynman_kac_reference
     from .finite_difference import FiniteDifference
     from .investor import InvestorSolution, solve_investor
     from .lattice import Lattice
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from .static import StaticQuotes, best_static_quotes
 
 __all__ = [
+    "BookPolicy",
+    "BookSolution",
     "ClosedForm",
     "FiniteDifference",
     "InvestorSolution",
@@ -31,11 +35,14 @@ __all__ = [
     "PreCommitmentFrontier",
     "Solution",
     "StaticQuotes",
+    "Surface",
     "TargetMethod",
     "VegaGrid",
     "best_static_quotes",
     "evaluate",
     "evaluate_many",
+    "feynman_kac_quotes",
+    "feynman_kac_reference",
     "pre_commitment_frontier",
     "quote_gradient",
     "solve",
@@ -46,8 +53,10 @@ __all__ = [
 make_lazy(
     __name__,
     {
+        "book_solution": ("BookPolicy", "BookSolution", "Surface"),
         "closed_form": ("ClosedForm",),
         "evaluation": ("Moments", "evaluate", "evaluate_many"),
+        "feynman_kac": ("feynman_kac_quotes", "feynman_kac_reference"),
         "finite_difference": ("FiniteDifference",),
         "investor": ("InvestorSolution", "solve_investor"),
         "lattice": ("Lattice",),
