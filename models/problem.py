@@ -151,23 +151,23 @@ class Problem(Dealer):
         return jnp.zeros_like(y)
 
     @property
+    def forced_pace(self) -> Any:
+        """The most of them per unit of time."""
+        return 0.0
+
+    @property
     def forced_distance(self) -> Any:
         """Distance at which forced trades are done; what they cost, so never positive."""
         return 0.0
 
     @property
     def days(self) -> int:
-        """Equal parts of the horizon; at the end of each but the last the inventory is brought to `close(y)`."""
+        """Equal parts of the horizon; at the end of each but the last the inventory is cut back, see `close`."""
         return 1
 
-    def close(self, y: Any) -> Any:
-        """The inventory that is kept overnight of `y`."""
-        return y
-
-    @property
-    def close_cost(self) -> Any:
-        """Money lost per unit of inventory traded at a close."""
-        return 0.0
+    def close(self, tau: Any, y: Any) -> tuple[Any, Any]:
+        """At a close: what is kept overnight of the inventory `y`, and the money that trading the rest brings."""
+        return y, jnp.zeros_like(y)
 
     # What a simulation needs: exact motion between fills, and the money that a fill moves.
 

@@ -200,6 +200,10 @@ class StockCashDealer(Problem):
         return jnp.where(broken & (jnp.abs(after) < jnp.abs(y)), self.forced_reduction.pace, 0.0)
 
     @property
+    def forced_pace(self) -> Any:
+        return 0.0 if self.forced_reduction is None else self.forced_reduction.pace
+
+    @property
     def forced_distance(self) -> Any:
         return 0.0 if self.forced_reduction is None else -self.forced_reduction.cost
 
@@ -207,12 +211,11 @@ class StockCashDealer(Problem):
     def days(self) -> int:
         return 1 if self.overnight is None else self.overnight.days
 
-    def close(self, y: Any) -> Any:
-        return y if self.overnight is None else jnp.clip(y, -self.overnight.limit, self.overnight.limit)
-
-    @property
-    def close_cost(self) -> Any:
-        return 0.0 if self.overnight is None else self.overnight.cost
+    def close(self, tau: Any, y: Any) -> tuple[Any, Any]:
+        if self.overnight is None:
+            return super().close(tau, y)
+        kept = jnp.clip(y, -self.overnight.limit, self.overnight.limit)
+        return kept, self.accrual(tau) * (y - kept - self.overnight.cost * jnp.abs(y - kept))
 
     def interest(self, cash: Any) -> Any:
         """`rho(C) C`, money per year."""

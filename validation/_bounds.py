@@ -63,28 +63,39 @@ def cell(problem: Problem, y: Any, origin: Any, cells: int) -> tuple[Any, Any]:
     return jnp.clip(position, 0, cells - 1), (position >= 0) & (position < cells)
 
 
-def lay_bounds(problem: Problem, policy: Callable[..., Any], y: float, money: float, windows: int | None) -> Bounds:
-    """Bounds for a run that starts at inventory `y` and `money`; as many `windows` as fit the problem unless given."""
+def lay_bounds(
+    problem: Problem, policy: Callable[..., Any], y: float, money: float, windows: int | None, days: int = 1
+) -> Bounds:
+    """Bounds for a run that starts at inventory `y` and `money`; as many `windows` as fit the problem unless given.
+
+    They are as many in each of so many `days`.
+    """
     horizon = float(problem.horizon)
     if isinstance(policy, Policy):
         policy = policy.envelope
         money = np.inf if getattr(problem, "cash_matters", False) else money  # quotes of the stock alone, all allowed
-    count, half = windows or _windows_for_drift(problem), _half_width(problem, y)
+    count, half = windows or _per_day(_windows_for_drift(problem), days), _half_width(problem, y)
     while True:
         nodes = _nodes(problem, y, half)
         looks = np.linspace(horizon, 0.0, count * _LOOKS + 1)  # of tau
         rates = [np.asarray(rate) for rate in _rates(problem, policy, looks, nodes, np.float64(money))]
         suited = _suited(problem, [horizon * rate[:, np.argmin(np.abs(nodes - y))] for rate in rates], count, half)
-        if windows is not None:
-            suited = (windows, suited[1])
+        suited = (windows or _per_day(suited[0], days), suited[1])
         if suited == (count, half):
             break
         count, half = suited
+    if problem.forces:
+        rates.append(np.full(rates[0].shape, float(problem.forced_pace)))
     rate = _over_reach(problem, nodes, looks, rates) if problem.moves else _over_windows(sum(rates))
     per_window = np.maximum(_MARGIN * rate * horizon / count, 1.0)  # integrals along a path want candidates too
     possible = per_window < MOST_CANDIDATES
     per_window = np.where(possible, np.exp2(np.ceil(_LADDER * np.log2(per_window)) / _LADDER), np.inf)
     return Bounds(per_window * count / horizon, np.float64(y))
+
+
+def _per_day(windows: int, days: int) -> int:
+    """At least so many windows, as many in each day."""
+    return -(-windows // days) * days
 
 
 def _half_width(problem: Problem, y: float) -> int:

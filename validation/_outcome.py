@@ -46,6 +46,8 @@ class Simulation:
     market:     the market that filled, as the call that builds it; None for the model's own fills.
     excess:     the most, in the unit of state, by which each path was seen beyond a limit that growth or interest
                 crossed: the quotes then only led back. Shape (paths,); None where it was not looked at.
+    forced_fills: trades of each path that a `ForcedReduction` made; None where the problem has none.
+    settlement: days until the proceeds of a sale could be spent.
     """
 
     problem: Problem
@@ -62,6 +64,8 @@ class Simulation:
     mean_spread: float
     market: str | None = None
     excess: np.ndarray | None = None
+    forced_fills: np.ndarray | None = None
+    settlement: int = 0
 
     @property
     def paths(self) -> int:
@@ -154,7 +158,8 @@ class Simulation:
     def _rule_in_words(self) -> str:
         if self.rule == "market":
             return f"in {self.market}"
-        return "exact fills" if self.rule == "exact" else f"linear rule with {self.steps} steps"
+        settled = f", settled in T+{self.settlement}" if self.settlement else ""
+        return f"exact fills{settled}" if self.rule == "exact" else f"linear rule with {self.steps} steps"
 
     def __repr__(self) -> str:
         return (
@@ -217,7 +222,10 @@ def _dataset(simulation: Simulation) -> Any:
     }
     if simulation.excess is not None:
         variables["excess"] = (units["state"], "most by which an account was beyond a limit")
-    settings = {name: getattr(simulation, name) for name in ("rule", "steps", "seed", "initial", "market")}
+    if simulation.forced_fills is not None:
+        variables["forced_fills"] = ("1", "forced trades")
+    names = ("rule", "steps", "seed", "initial", "market", "settlement")
+    settings = {name: getattr(simulation, name) for name in names}
     return xr.Dataset(
         {
             name: ("path", getattr(simulation, name), {"units": unit, "long_name": text})
@@ -243,7 +251,7 @@ def _load(path: Path) -> Simulation:
         arrays: dict[str, Any] = {
             name: data[name].values for name in ("wealth", "inventory", "charge", "bid_fills", "ask_fills")
         }
-        arrays["excess"] = data["excess"].values if "excess" in data else None
+        arrays |= {name: data[name].values if name in data else None for name in ("excess", "forced_fills")}
         mean_spread = float(data.attrs["mean_spread"])
         return Simulation(problem, policy=str(data.attrs["policy"]), **settings, **arrays, mean_spread=mean_spread)
     except FileNotFoundError:

@@ -24,7 +24,7 @@ from jax import lax
 from ..models.problem import Problem
 from ._batches import Report
 from ._bounds import Bounds, cell
-from ._quoting import Side, earned, quoted
+from ._quoting import Side, earned, forced, quoted
 from ._randomness import Key, normal, stream, uniform, words
 
 BATCH = 4096
@@ -53,6 +53,8 @@ class Paths(NamedTuple):
     quoted_time: Any
     excess: Any  # the most by which an account was seen beyond a limit
     fault: Any  # int32
+    forced: Any  # trades that nobody chose, int32
+    unsettled: tuple[Any, ...]  # proceeds of sales that settle in 1, 2, ... days, as money is counted
 
 
 class Log(NamedTuple):
@@ -82,6 +84,16 @@ class Case(NamedTuple):
     policy: Callable[..., Any]
     bounds: Bounds
     key: Key
+    lag: int = 0  # days until the proceeds of a sale can be spent
+    days: int = 1  # in the horizon, to which that refers
+
+
+class _Trade(NamedTuple):
+    """A way to trade at a candidate, and on which paths it was done."""
+
+    side: int
+    quote: Side
+    done: Any
 
 
 def run_exactly(
@@ -108,7 +120,22 @@ def _begin(case: Case, start: tuple[Any, Any], first: Any, size: int, log: bool)
     inventory, money = zero + start[0], zero + start[1]
     width = case.problem.horizon / windows
     moves = _price_moves(case, first, size)
-    paths = Paths(zero + width, tick, moves[:size], inventory, money, zero, none, none, zero, zero, zero, none)
+    paths = Paths(
+        left=zero + width,
+        tick=tick,
+        displacement=moves[:size],
+        inventory=inventory,
+        money=money,
+        charge=zero,
+        bids=none,
+        asks=none,
+        spread_time=zero,
+        quoted_time=zero,
+        excess=zero,
+        fault=none,
+        forced=none,
+        unsettled=(zero,) * case.lag,
+    )
     if not log:
         return (paths, None), moves
     blank = jnp.zeros((windows + 1, size))
@@ -156,16 +183,15 @@ def _turn(case: Case, paths: Paths, log: Log | None, lanes: Any, moves: Any, go:
     under_way = _under_way(paths, windows)
     drawn = _apart(go, lambda: _drawn(case.key, lanes, paths.tick))
     step = _apart(go, lambda: _next(case, paths, drawn, windows))
-    bid, ask = _apart(go, lambda: quoted(problem, case.policy, step.tau, step.inventory, paths.money + step.income))
-    fault = _fault(paths, step, bid, ask)
+    sides = _apart(go, lambda: _sides(case, paths, step))
+    total = sum((side.rate for side in sides[1:]), sides[0].rate)
+    fault = _fault(step, total)
     sound = under_way & (fault == 0)
     hit = sound & step.candidate
-    mark = uniform(drawn[1]) * step.bound
-    bought = hit & (mark < bid.rate)
-    sold = hit & (mark >= bid.rate) & (mark < bid.rate + ask.rate)
-    after = _fill(problem, paths, step, bid, ask, bought, sold, hit)
+    after = _fill(problem, paths, step, _trades(sides, uniform(drawn[1]) * step.bound, hit), hit)
 
     ended = sound & ~step.candidate
+    after = _day_ends(case, after, step.tau, jnp.where(ended, _window(paths) + 1, 0))
     here = jnp.arange(lanes.shape[0], dtype=jnp.int32)
     opened = jnp.minimum(_window(paths) + 1, windows - 1)
     to_come = moves.at[opened * lanes.shape[0] + here].get(mode="promise_in_bounds")
@@ -187,6 +213,43 @@ def _turn(case: Case, paths: Paths, log: Log | None, lanes: Any, moves: Any, go:
         now = Log(after.inventory, after.money)
         log = jax.tree.map(lambda whole, part: whole.at[row, here].set(part, mode="drop"), log, now)
     return after, log
+
+
+def _sides(case: Case, paths: Paths, step: _Step) -> tuple[Side, ...]:
+    """Bid and ask, and where someone else may trade for the dealer, purchases and sales."""
+    problem, money = case.problem, paths.money + step.income
+    unsettled = sum(paths.unsettled, jnp.zeros_like(money))
+    quotes = quoted(problem, case.policy, step.tau, step.inventory, money, unsettled)
+    return quotes + forced(problem, step.tau, step.inventory, money) if problem.forces else quotes
+
+
+def _trades(sides: tuple[Side, ...], mark: Any, hit: Any) -> list[_Trade]:
+    """Which of them a candidate is, by where its `mark` falls between the sums of their rates."""
+    found, below = [], jnp.zeros_like(mark)
+    for number, quote in enumerate(sides):
+        above = below + quote.rate
+        found.append(_Trade(-1 if number % 2 else +1, quote, hit & (mark >= below) & (mark < above)))
+        below = above
+    return found
+
+
+def _day_ends(case: Case, paths: Paths, tau: Any, window: Any) -> Paths:
+    """The paths after the close of a day, where `window` of them, not 0, have ended; at the horizon nothing is done."""
+    problem, windows = case.problem, case.bounds.rate.shape[0]
+
+    def closes(days: int) -> Any:
+        return (window > 0) & (window < windows) & (window % (windows // days) == 0)
+
+    if problem.days > 1:
+        kept, money = problem.close(tau, paths.inventory)
+        now = closes(problem.days)
+        inventory, money = jnp.where(now, kept, paths.inventory), jnp.where(now, paths.money + money, paths.money)
+        paths = paths._replace(inventory=inventory, money=money)
+    if case.lag:
+        now, sooner = closes(case.days), (*paths.unsettled[1:], jnp.zeros_like(paths.money))
+        settled = (jnp.where(now, new, old) for new, old in zip(sooner, paths.unsettled, strict=True))
+        paths = paths._replace(unsettled=tuple(settled))
+    return paths
 
 
 def _drawn(key: Key, lanes: Any, tick: Any) -> tuple[Any, Any, Any]:
@@ -218,30 +281,36 @@ def _next(case: Case, paths: Paths, drawn: tuple[Any, Any, Any], windows: int) -
     return _Step(bound, candidate, dt, displacement, inventory, income, tau - dt, fault.astype(jnp.int32))
 
 
-def _fault(paths: Paths, step: _Step, bid: Side, ask: Side) -> Any:
-    above = step.candidate & (bid.rate + ask.rate > step.bound)
+def _fault(step: _Step, rate: Any) -> Any:
+    above = step.candidate & (rate > step.bound)
     return jnp.where(step.fault > 0, step.fault, jnp.where(above, ABOVE_BOUND, 0).astype(jnp.int32))
 
 
-def _fill(problem: Problem, paths: Paths, step: _Step, bid: Side, ask: Side, bought: Any, sold: Any, hit: Any) -> Paths:
+def _fill(problem: Problem, paths: Paths, step: _Step, trades: list[_Trade], hit: Any) -> Paths:
     """The paths after a candidate: what it moved, earned and charged."""
-    none = jnp.zeros_like(paths.money)
-    received, cost_of_bid = earned(problem, step.tau, +1, bid, bought)
-    paid, cost_of_ask = earned(problem, step.tau, -1, ask, sold)
+    none, size = jnp.zeros_like(paths.money), problem.size + jnp.zeros_like(paths.money)
+    (bid, ask), (bought, sold) = ([getattr(trade, name) for trade in trades[:2]] for name in ("quote", "done"))
     weight = jnp.where(hit, 1 / step.bound, none)
     both = jnp.where(bid.on & ask.on, weight, none)
     before = step.tau + (0.5 * step.dt if not problem.moves else 0.0)
     rate = problem.objective.path_rate(problem.exposure(before, step.inventory), problem.lots(step.inventory))
-    size = problem.size + none
+    inventory, money, proceeds = step.inventory, paths.money + step.income, none
+    charge = paths.charge + rate * (weight if problem.moves else step.dt)
+    for side, quote, done in trades:
+        paid, cost = earned(problem, step.tau, side, quote, done)
+        inventory, money, charge = inventory + side * jnp.where(done, size, none), money + paid, charge + cost
+        proceeds = proceeds + (paid if side < 0 else none)
     return paths._replace(
-        inventory=step.inventory + jnp.where(bought, size, none) - jnp.where(sold, size, none),
-        money=paths.money + step.income + received + paid,
-        charge=paths.charge + rate * (weight if problem.moves else step.dt) + cost_of_bid + cost_of_ask,
+        inventory=inventory,
+        money=money,
+        charge=charge,
         bids=paths.bids + bought.astype(jnp.int32),
         asks=paths.asks + sold.astype(jnp.int32),
         spread_time=paths.spread_time + jnp.where(both > 0, both * (bid.distance + ask.distance), none),
         quoted_time=paths.quoted_time + both,
         excess=jnp.maximum(paths.excess, _excess(problem, step, paths.money + step.income)),
+        forced=sum((trade.done.astype(jnp.int32) for trade in trades[2:]), paths.forced),
+        unsettled=(*paths.unsettled[:-1], *(last + proceeds for last in paths.unsettled[-1:])),
     )
 
 

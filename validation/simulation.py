@@ -32,6 +32,9 @@ __all__ = ["BoundError", "Row", "SamplePaths", "Simulation", "sample_paths", "si
 
 Policy = Callable[..., Quotes]
 RULES = ("exact", "linear")
+TRADING_DAY = 1 / 244
+"""Years, where 244 days of trading make one."""
+_LONGEST_LAG = 10
 
 
 class BoundError(ValueError):
@@ -48,6 +51,8 @@ def simulate(
     fills: str = "exact",
     market: Any = None,
     *,
+    settlement: int = 0,
+    day: float = TRADING_DAY,
     progress: bool | None = None,
     batch: int | None = None,
 ) -> Simulation:
@@ -64,6 +69,10 @@ def simulate(
               draws but biases nothing, and more of them help a policy that changes abruptly in time.
     market:   None for fills at the model's own intensities, or a market such as `PoissonMarket(tick=..., refresh=...)`,
               whose rules and order flow then decide what is filled. It has no steps, and exact fills only.
+    settlement: trading days until the proceeds of a sale can be spent: T+0, T+1, ... Proceeds of one day are spendable
+              from the opening of the day `settlement` later; until then no bid may be filled with them. Interest runs
+              from the day of the trade.
+    day:      length of a trading day, years; needed for a settlement, then a whole number of days to the horizon.
     progress: True or False to show a bar or not; by default one is shown on a terminal after two seconds.
     batch:    paths computed at once; bounds the memory, changes no number.
 
@@ -73,6 +82,9 @@ def simulate(
     """
     _check_kinds(problem, policy)
     paths, seed = _checked_numbers(paths, seed, steps, fills, batch)
+    lag = _whole("settlement", settlement, 0, _LONGEST_LAG, "it is the days until proceeds can be spent")
+    if lag and (market is not None or fills != "exact"):
+        raise ValueError("settlement is for the model's own exact fills: leave market out, and fills at 'exact'")
     if market is not None:
         if fills != "exact" or steps is not None:
             raise ValueError("market has no time steps: leave steps out, and fills at 'exact'")
@@ -80,6 +92,8 @@ def simulate(
     if fills == "linear":
         _refuse_funding(problem, "the linear rule")
     request = _request(problem, policy, paths, seed, initial, steps, batch, progress)
+    if lag:
+        request = request._replace(lag=lag, days=_trading_days(problem, day))
     return _simulation(request, fills, (_exact if fills == "exact" else _linearly)(request))
 
 
@@ -140,6 +154,8 @@ class _Request(NamedTuple):
     steps: int | None
     batch: int | None
     progress: bool | None
+    lag: int = 0  # of settlement, in days
+    days: int = 1  # trading days in the horizon, to which it refers
 
     @property
     def task(self) -> str:
@@ -157,6 +173,7 @@ class _Ended(NamedTuple):
     spread_time: np.ndarray
     quoted_time: np.ndarray
     excess: np.ndarray | None = None
+    forced: np.ndarray | None = None
 
 
 def _exact(request: _Request) -> _Ended:
@@ -173,9 +190,15 @@ def _exact(request: _Request) -> _Ended:
 
 def _exact_case(request: _Request) -> _thinning.Case:
     problem, policy = (with_numbers_as(np.float64, x) for x in (request.problem, request.policy))
+    days = math.lcm(problem.days, request.days)
+    if request.steps is not None and request.steps % days:
+        raise ValueError(
+            f"steps must be a multiple of the {days} trading days, got {request.steps}: closes end a step; give "
+            f"{-(-request.steps // days) * days}"
+        )
     with jax.enable_x64(True):
-        bounds = lay_bounds(problem, policy, *request.start, windows=request.steps)
-    return _thinning.Case(problem, policy, bounds, key_of(request.seed))
+        bounds = lay_bounds(problem, policy, *request.start, windows=request.steps, days=days)
+    return _thinning.Case(problem, policy, bounds, key_of(request.seed), request.lag, request.days)
 
 
 def _linearly(request: _Request) -> _Ended:
@@ -251,6 +274,8 @@ def _simulation(request: _Request, rule: str, ended: _Ended, market: Any = None)
         mean_spread=float(np.sum(ended.spread_time, dtype=np.float64)) / quoted_time if quoted_time else math.nan,
         market=None if market is None else repr(market),
         excess=ended.excess,
+        forced_fills=ended.forced if problem.forces else None,
+        settlement=request.lag,
     )
 
 
@@ -276,21 +301,45 @@ def _request(
     return _Request(problem, policy, paths, seed, named, (inventory, money), steps, batch, progress)
 
 
+def _trading_days(problem: Problem, day: float) -> int:
+    """Days in the horizon, each as long as `day`."""
+    length = float(day)
+    days = round(float(problem.horizon) / length) if length > 0 else 0
+    if days < 1 or abs(days * length / float(problem.horizon) - 1) > 1e-6:
+        raise ValueError(
+            f"day must divide the horizon of {float(problem.horizon):g} into whole trading days, got {day:g}; give "
+            f"horizon/{max(1, days)}, say"
+        )
+    return days
+
+
 def _check_start(problem: Any, named: dict[str, float]) -> None:
-    """Raise `ValueError` where a run would start beyond the credit line or the short limit."""
-    for account, limit in (("cash", "credit_line"), ("stock", "short_limit")):
+    """Raise `ValueError` where a run would start beyond the credit line, the short limit or the margin."""
+    pledged = getattr(problem, "haircut", None)
+    limits = (("stock", "short_limit"),) if pledged is not None else (("cash", "credit_line"), ("stock", "short_limit"))
+    for account, limit in limits:
         bound = getattr(problem, limit, None)
         if bound is not None and named[account] < -float(bound):
             raise ValueError(
-                f"initial: {account}={named[account]:g} lies below -{limit} = {-float(bound):g}; start at or above it, "
-                f"or raise {limit}"
+                f"initial: infeasible start: {account}={named[account]:g} lies below -{limit} = {-float(bound):g}; "
+                f"start at or above it, or raise {limit}"
+            )
+    wealth = sum(named.values())
+    for needed in getattr(problem, "to_keep", ()):
+        covered = float(needed.of(named["stock"]))
+        if wealth < covered - 1e-9 * float(problem.size):
+            raise ValueError(
+                f"initial: infeasible start: wealth of {wealth:g} does not cover the {covered:g} that credit and "
+                f"margin ask of stock={named['stock']:g}; start with {covered - wealth:g} more cash, or less stock"
             )
 
 
 def _refuse_funding(problem: Any, where: str) -> None:
-    if getattr(problem, "cash_matters", False) or np.any(getattr(problem, "short_fee", 0.0) != 0):
+    constrained = problem.forces or problem.days > 1
+    if constrained or getattr(problem, "cash_matters", False) or np.any(getattr(problem, "short_fee", 0.0) != 0):
         raise ValueError(
-            f"{where} knows no borrowing rate, credit line or short fee; take fills='exact' and the model's own fills"
+            f"{where} knows no borrowing rate, credit line, short fee, margin, forced reduction or overnight limit; "
+            "take fills='exact' and the model's own fills"
         )
 
 
