@@ -7,6 +7,8 @@ from .._lazy import make_lazy
 if TYPE_CHECKING:
     from .book_solution import BookPolicy, BookSolution, Surface
     from .closed_form import ClosedForm
+    from .currency import CurrencySolution
+    from .currency_book import CurrencyBookSolution
     from .evaluation import Moments, evaluate, evaluate_many
     from .feynman_kac import feynman_kac_quotes, feynman_kac_reference
     from .finite_difference import FiniteDifference
@@ -25,6 +27,8 @@ __all__ = [
     "BookPolicy",
     "BookSolution",
     "ClosedForm",
+    "CurrencyBookSolution",
+    "CurrencySolution",
     "FiniteDifference",
     "InvestorSolution",
     "Lattice",
@@ -55,6 +59,8 @@ make_lazy(
     {
         "book_solution": ("BookPolicy", "BookSolution", "Surface"),
         "closed_form": ("ClosedForm",),
+        "currency": ("CurrencySolution",),
+        "currency_book": ("CurrencyBookSolution",),
         "evaluation": ("Moments", "evaluate", "evaluate_many"),
         "feynman_kac": ("feynman_kac_quotes", "feynman_kac_reference"),
         "finite_difference": ("FiniteDifference",),

@@ -36,7 +36,8 @@ class Marched(NamedTuple):
 def march(equation: CurrencyEquation, steps: int, tolerance: float, max_iterations: int) -> Marched:
     """`steps` implicit steps on the clock."""
     newton = _Newton(equation, tolerance, max_iterations)
-    theta = _steps(equation.start(), clock(steps) * float(equation.problem.horizon), newton)
+    with np.errstate(over="ignore", invalid="ignore"):  # a solve that runs away is told by its residual
+        theta = _steps(equation.start(), clock(steps) * float(equation.problem.horizon), newton)
     return Marched(theta, newton.residual, newton.iterations, newton.least)
 
 
@@ -73,6 +74,9 @@ class _Newton:
 
     def __call__(self, tau: float, known: np.ndarray, g: float) -> tuple[np.ndarray, np.ndarray]:
         u, before = known + g * self.rate, np.inf
+        if not np.all(np.isfinite(u)):
+            self.residual = np.inf
+            return np.full_like(u, np.nan), np.full_like(u, np.nan)
         if self.factors is None or abs(g / self.g - 1) > _STALE:
             self._renew(u, g)
         for iteration in range(self.max_iterations + 1):

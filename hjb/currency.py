@@ -19,18 +19,20 @@ import numpy as np
 from scipy.interpolate import RectBivariateSpline, make_interp_spline
 from scipy.optimize import brentq
 
-from ..models import case
 from ..models._precision import is_traced
 from ..models.channels import Quotes
 from ..models.currency import CurrencyDealer
+from ..models.currency_book import CurrencyBook
 from ..models.problem import as_state
 from ._currency_equation import Bands, CurrencyEquation
 from ._currency_march import Marched, carried, integrate, march
 from ._tables import Tables, clock
+from .closed_form import ClosedForm
+from .currency_book import restored_book, solve_book, stated
 from .finite_difference import FiniteDifference
 from .lattice import Lattice
 from .policy import Policy
-from .solution import Solution, method_to_data, write_whole
+from .solution import Solution, write_whole
 
 _STEPS, _PER_LOT, _TIMES = 32, 4, 64
 
@@ -129,7 +131,7 @@ class CurrencySolution(Solution):
         From the stationary law of the position, hedging read as a chain of small trades between the nodes.
         """
         self._check_time(t)
-        equation = CurrencyEquation(self.problem, self._per_lot)
+        equation = CurrencyEquation(self.problem, max(self._per_lot, _PER_LOT))
         theta = self._read(self._surface, np.full(equation.q.shape, t), equation.q)
         generator = equation.linearised(theta)[1].dense()
         generator[:, 0] = 1.0  # any one of the equations follows from the others: the law adds up to one instead
@@ -224,12 +226,20 @@ class CurrencyPolicy(Policy):
         return self.solution.hedge_rate(t, inventory=self.problem.coordinate(state))
 
 
-def solve_currency(problem: CurrencyDealer, method: Any) -> CurrencySolution:
-    """Solve by `FiniteDifference` or `Lattice`; called by `solve`."""
+def solve_currency(problem: CurrencyDealer | CurrencyBook, method: Any) -> Solution:
+    """Solve one pair by `FiniteDifference` or `Lattice`, one or several by `ClosedForm`; called by `solve`."""
+    if isinstance(method, ClosedForm):
+        return solve_book(problem, method)
+    if isinstance(problem, CurrencyBook):
+        raise ValueError(
+            f"CurrencyBook is solved by ClosedForm(), not by {type(method).__name__}, which takes one pair"
+        )
     if is_traced(problem):
         raise ValueError("CurrencyDealer is solved outside jit, grad and vmap: its numbers are worked out by NumPy")
     if not isinstance(method, FiniteDifference | Lattice):
-        raise ValueError(f"CurrencyDealer is solved by FiniteDifference() or Lattice(), not by {type(method).__name__}")
+        raise ValueError(
+            f"CurrencyDealer is solved by FiniteDifference(), Lattice() or ClosedForm(), not by {type(method).__name__}"
+        )
     if method.half_width is not None:
         raise ValueError(f"{type(method).__name__}: leave half_width out; CurrencyDealer's max_inventory is the grid's")
     started = time.perf_counter()
@@ -314,19 +324,16 @@ def _save(solution: CurrencySolution, path: Path) -> Path:
             "time_to_go": ("time_to_go", tables.tau, {"units": units["time"]}),
             "inventory": ("inventory", tables.y, {"units": units["state"]}),
         },
-        attrs={
-            "title": "twosided solution of a currency dealer",
-            "case": json.dumps({"problem": case.to_data(solution.problem), "method": method_to_data(solution.method)}),
-            "stats": json.dumps({**solution.stats, "iterations": int(tables.iterations)}),
-            "residual": float(tables.residual),
-        },
+        attrs=stated(solution),
     )
     write_whole(path, lambda part: data.to_netcdf(part, engine="h5netcdf"))
     return path
 
 
-def restored(problem: CurrencyDealer, method: Any, data: Any) -> CurrencySolution:
+def restored(problem: CurrencyDealer | CurrencyBook, method: Any, data: Any) -> Solution:
     """The solution that `save` wrote as `data`; called by `Solution.load`."""
+    if isinstance(problem, CurrencyBook):
+        return restored_book(problem, method, data)
     stats = json.loads(data.attrs["stats"])
     tables = Tables(
         tau=data["time_to_go"].values,

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..models._precision import is_traced
 from ..models.currency import CurrencyDealer
+from ..models.currency_book import CurrencyBook
 from ..models.inventory import AvellanedaStoikov
 from ..models.investor import Investor
 from ..models.multi_asset import MultiAssetDealer
@@ -96,6 +97,9 @@ def solve_many(problems: Sequence[Dealer], method: Any = None) -> list[Solution]
             "solve_many takes problems that differ in numbers only, but their classes or limits differ; "
             "solve them in groups"
         )
+    own = _own_solver(problems[0], method)
+    if own is not None:
+        return [_announced(own(problem)) for problem in problems]
     started = time.perf_counter()
     with jax.enable_x64(True):
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *problems)
@@ -129,7 +133,7 @@ def _announced(solution: Solution, stacklevel: int = 3) -> Solution:
 
 def _own_solver(problem: Any, method: Any) -> Any:
     """How this method solves this problem by itself, or None where it fills tables over one or two accounts."""
-    if isinstance(problem, CurrencyDealer):
+    if isinstance(problem, CurrencyDealer | CurrencyBook):
         return partial(solve_currency, method=method)
     if isinstance(problem, OptionsBook):
         return partial(solve_options, method=method)
@@ -140,7 +144,7 @@ def _own_solver(problem: Any, method: Any) -> Any:
 
 def default_method(problem: Any) -> Any:
     """The method that fits a problem best."""
-    if isinstance(problem, (AvellanedaStoikov, PrintedDealer)):
+    if isinstance(problem, (AvellanedaStoikov, PrintedDealer, CurrencyBook)):
         return ClosedForm()
     if isinstance(getattr(problem, "objective", None), PreCommitment):
         return TargetMethod()

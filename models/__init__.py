@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .channels import Channel, Quotes
     from .constraints import ForcedReduction, Margin, Overnight
     from .currency import CurrencyDealer, Hedging
+    from .currency_book import CurrencyBook
     from .demand import Demand, Exponential, Linear, Logistic, PowerLaw, Tabulated
     from .demands import Demands
     from .heston import Heston, black_scholes_call, implied_volatility
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AvellanedaStoikov",
     "Channel",
+    "CurrencyBook",
     "CurrencyDealer",
     "Demand",
     "Demands",
@@ -71,6 +73,7 @@ make_lazy(
         "channels": ("Channel", "Quotes"),
         "constraints": ("ForcedReduction", "Margin", "Overnight"),
         "currency": ("CurrencyDealer", "Hedging"),
+        "currency_book": ("CurrencyBook",),
         "demand": ("Demand", "Exponential", "Linear", "Logistic", "PowerLaw", "Tabulated"),
         "demands": ("Demands",),
         "heston": ("Heston", "black_scholes_call", "implied_volatility"),

@@ -14,6 +14,7 @@ import numpy as np
 from . import (
     constraints,
     currency,
+    currency_book,
     demand,
     heston,
     inventory,
@@ -48,6 +49,7 @@ KINDS: dict[str, type[Stated]] = {
         multi_asset.MultiAssetDealer,
         printed.PrintedDealer,
         currency.CurrencyDealer,
+        currency_book.CurrencyBook,
         currency.Hedging,
         heston.Heston,
         options_book.OptionsBook,

@@ -89,13 +89,13 @@ class CurrencyDealer(Dealer):
 
     volatility: Any = eqx.field(converter=parameter)
     horizon: Any = eqx.field(converter=parameter)
-    bid_demand: Logistic
-    ask_demand: Logistic
+    bid_demand: Any  # Logistic: what else may come is refused by name
+    ask_demand: Any
     sizes: Any = eqx.field(converter=parameter)
     shares: Any = eqx.field(converter=parameter)
     max_inventory: Any = eqx.field(converter=parameter)
     risk_aversion: Any = eqx.field(converter=parameter)
-    hedging: Hedging | None = None
+    hedging: Any = None
     terminal: Any = eqx.field(converter=parameter, default=0.0)
 
     def __check_init__(self) -> None:

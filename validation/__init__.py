@@ -7,6 +7,7 @@ from .._lazy import make_lazy
 if TYPE_CHECKING:
     from . import empirical, markets, matching, order_flow
     from .calibration import Calibration, Reach, Virtual, calibrate
+    from .currency import CurrencySimulation, simulate_currency
     from .frontier import Frontier, frontier
     from .markets import (
         AuctionRules,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AuctionRules",
     "Calibration",
+    "CurrencySimulation",
     "DataError",
     "DealerRules",
     "Frontier",
@@ -62,6 +64,7 @@ __all__ = [
     "read_record",
     "replay",
     "simulate",
+    "simulate_currency",
     "sweep",
     "write_report",
     "wrong",
@@ -71,6 +74,7 @@ make_lazy(
     __name__,
     {
         "calibration": ("Calibration", "Reach", "Virtual", "calibrate"),
+        "currency": ("CurrencySimulation", "simulate_currency"),
         "empirical": (),
         "frontier": ("Frontier", "frontier"),
         "markets": (
