@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .order_flow import Hawkes, ZeroIntelligence, fit_hawkes
     from .replay import OwnOrder, Record, Replayed, read_record, replay
     from .report import write_report
+    from .settlement import SettlementLoss, settlement_loss
     from .simulation import Simulation, simulate
     from .sweeps import sweep
 
@@ -46,6 +47,7 @@ __all__ = [
     "Reach",
     "Record",
     "Replayed",
+    "SettlementLoss",
     "Simulation",
     "TianjinRules",
     "Virtual",
@@ -63,6 +65,7 @@ __all__ = [
     "read_messages",
     "read_record",
     "replay",
+    "settlement_loss",
     "simulate",
     "simulate_currency",
     "sweep",
@@ -95,6 +98,7 @@ make_lazy(
         "order_flow": ("Hawkes", "ZeroIntelligence", "fit_hawkes"),
         "replay": ("OwnOrder", "Record", "Replayed", "read_record", "replay"),
         "report": ("write_report",),
+        "settlement": ("SettlementLoss", "settlement_loss"),
         "simulation": ("Simulation", "simulate"),
         "sweeps": ("sweep",),
     },

@@ -84,8 +84,9 @@ class Case(NamedTuple):
     policy: Callable[..., Any]
     bounds: Bounds
     key: Key
-    lag: int = 0  # days until the proceeds of a sale can be spent
-    days: int = 1  # in the horizon, to which that refers
+    lag: Any = np.int32(0)  # days until the proceeds of a sale can be spent, or 0; an array, so that one program serves
+    most_lag: int = 0  # the most that the program serves
+    days: int = 1  # in the horizon, to which they refer
 
 
 class _Trade(NamedTuple):
@@ -134,7 +135,7 @@ def _begin(case: Case, start: tuple[Any, Any], first: Any, size: int, log: bool)
         excess=zero,
         fault=none,
         forced=none,
-        unsettled=(zero,) * case.lag,
+        unsettled=(zero,) * case.most_lag,
     )
     if not log:
         return (paths, None), moves
@@ -188,7 +189,7 @@ def _turn(case: Case, paths: Paths, log: Log | None, lanes: Any, moves: Any, go:
     fault = _fault(step, total)
     sound = under_way & (fault == 0)
     hit = sound & step.candidate
-    after = _fill(problem, paths, step, _trades(sides, uniform(drawn[1]) * step.bound, hit), hit)
+    after = _fill(case, paths, step, _trades(sides, uniform(drawn[1]) * step.bound, hit), hit)
 
     ended = sound & ~step.candidate
     after = _day_ends(case, after, step.tau, jnp.where(ended, _window(paths) + 1, 0))
@@ -245,7 +246,7 @@ def _day_ends(case: Case, paths: Paths, tau: Any, window: Any) -> Paths:
         now = closes(problem.days)
         inventory, money = jnp.where(now, kept, paths.inventory), jnp.where(now, paths.money + money, paths.money)
         paths = paths._replace(inventory=inventory, money=money)
-    if case.lag:
+    if case.most_lag:
         now, sooner = closes(case.days), (*paths.unsettled[1:], jnp.zeros_like(paths.money))
         settled = (jnp.where(now, new, old) for new, old in zip(sooner, paths.unsettled, strict=True))
         paths = paths._replace(unsettled=tuple(settled))
@@ -286,8 +287,9 @@ def _fault(step: _Step, rate: Any) -> Any:
     return jnp.where(step.fault > 0, step.fault, jnp.where(above, ABOVE_BOUND, 0).astype(jnp.int32))
 
 
-def _fill(problem: Problem, paths: Paths, step: _Step, trades: list[_Trade], hit: Any) -> Paths:
+def _fill(case: Case, paths: Paths, step: _Step, trades: list[_Trade], hit: Any) -> Paths:
     """The paths after a candidate: what it moved, earned and charged."""
+    problem = case.problem
     none, size = jnp.zeros_like(paths.money), problem.size + jnp.zeros_like(paths.money)
     (bid, ask), (bought, sold) = ([getattr(trade, name) for trade in trades[:2]] for name in ("quote", "done"))
     weight = jnp.where(hit, 1 / step.bound, none)
@@ -310,7 +312,9 @@ def _fill(problem: Problem, paths: Paths, step: _Step, trades: list[_Trade], hit
         quoted_time=paths.quoted_time + both,
         excess=jnp.maximum(paths.excess, _excess(problem, step, paths.money + step.income)),
         forced=sum((trade.done.astype(jnp.int32) for trade in trades[2:]), paths.forced),
-        unsettled=(*paths.unsettled[:-1], *(last + proceeds for last in paths.unsettled[-1:])),
+        unsettled=tuple(
+            held + jnp.where(case.lag == days, proceeds, none) for days, held in enumerate(paths.unsettled, start=1)
+        ),
     )
 
 

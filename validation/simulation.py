@@ -21,8 +21,10 @@ import numpy as np
 
 from ..hjb.policy import TargetPolicy
 from ..models.channels import Quotes
+from ..models.multi_asset import MultiAssetDealer
 from ..models.problem import Dealer, Problem, as_state
 from . import _batches, _linear, _thinning
+from ._book_simulation import simulate_book
 from ._bounds import lay_bounds
 from ._outcome import Row, Simulation
 from ._quoting import ask, quoted, with_numbers_as
@@ -80,6 +82,8 @@ def simulate(
     Raises `ValueError` or `TypeError` for what can be known beforehand, `BoundError` where a policy's intensity exceeds
     the bound it is thinned from.
     """
+    if isinstance(problem, MultiAssetDealer):
+        return _simulated_book(problem, policy, paths, seed, initial, steps, fills, market, progress, batch)
     _check_kinds(problem, policy)
     paths, seed = _checked_numbers(paths, seed, steps, fills, batch)
     lag = _whole("settlement", settlement, 0, _LONGEST_LAG, "it is the days until proceeds can be spent")
@@ -93,8 +97,54 @@ def simulate(
         _refuse_funding(problem, "the linear rule")
     request = _request(problem, policy, paths, seed, initial, steps, batch, progress)
     if lag:
-        request = request._replace(lag=lag, days=_trading_days(problem, day))
+        request = request._replace(lag=lag, most_lag=lag, days=_trading_days(problem, day))
     return _simulation(request, fills, (_exact if fills == "exact" else _linearly)(request))
+
+
+def simulate_settlements(
+    problem: Problem,
+    policy: Policy,
+    lags: Sequence[int],
+    paths: int,
+    seed: int = 0,
+    initial: Mapping[str, Any] | None = None,
+    day: float = TRADING_DAY,
+    progress: bool | None = None,
+) -> list[Simulation]:
+    """`simulate` at each of several settlements, all with the same prices and candidates for fills.
+
+    Compare them path by path. Raises as `simulate` does.
+    """
+    _check_kinds(problem, policy)
+    paths, seed = _checked_numbers(paths, seed, None, "exact", None)
+    lags = [_whole("each of lags", lag, 0, _LONGEST_LAG, "it is the days until proceeds can be spent") for lag in lags]
+    request = _request(problem, policy, paths, seed, initial, None, None, progress)
+    request = request._replace(most_lag=max(lags, default=0), days=_trading_days(problem, day))
+    requests = [request._replace(lag=lag) for lag in lags]
+    return [_simulation(request, "exact", _exact(request)) for request in requests]
+
+
+def _simulated_book(
+    problem: MultiAssetDealer,
+    policy: Policy,
+    paths: int,
+    seed: int,
+    initial: Mapping[str, Any] | None,
+    steps: int | None,
+    fills: str,
+    market: Any,
+    progress: bool | None,
+    batch: int | None,
+) -> Simulation:
+    if fills != "exact" or market is not None:
+        raise ValueError("a book of assets is simulated by the model's own exact fills: leave fills and market out")
+    if not callable(policy):
+        raise TypeError(
+            f"policy must be callable as policy(t, state) -> Quotes, got {type(policy).__name__}; "
+            "a Solution has one as its attribute policy"
+        )
+    paths, seed = _checked_numbers(paths, seed, steps, fills, batch)
+    return simulate_book(problem, policy, paths, seed, initial, steps, progress, batch)
 
 
 class SamplePaths(NamedTuple):
@@ -155,6 +205,7 @@ class _Request(NamedTuple):
     batch: int | None
     progress: bool | None
     lag: int = 0  # of settlement, in days
+    most_lag: int = 0  # in runs of the same program
     days: int = 1  # trading days in the horizon, to which it refers
 
     @property
@@ -198,7 +249,8 @@ def _exact_case(request: _Request) -> _thinning.Case:
         )
     with jax.enable_x64(True):
         bounds = lay_bounds(problem, policy, *request.start, windows=request.steps, days=days)
-    return _thinning.Case(problem, policy, bounds, key_of(request.seed), request.lag, request.days)
+    lag = np.asarray(request.lag, np.int32)
+    return _thinning.Case(problem, policy, bounds, key_of(request.seed), lag, request.most_lag, request.days)
 
 
 def _linearly(request: _Request) -> _Ended:
