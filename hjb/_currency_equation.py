@@ -51,15 +51,19 @@ class Bands(NamedTuple):
         distance = spacing * np.abs(np.arange(-reach, reach + 1))
         return Bands(distance[:, None] * self.table).times(into)
 
-    def dense(self) -> np.ndarray:
-        """The whole matrix, shape (nodes, nodes)."""
-        nodes = self.table.shape[1]
-        matrix = np.zeros((nodes, nodes))
-        for row, entries in enumerate(self.table):
-            offset = row - self.reach  # i - j
+    def stationary_law(self) -> np.ndarray:
+        """The row `w` with `w M = 0` that adds up to one, where this generates an irreducible chain; shape (nodes,)."""
+        reach, nodes = self.reach, self.table.shape[1]
+        matrix = np.zeros((3 * reach + 1, nodes))
+        for offset in range(-reach, reach + 1):  # of the row from the column; the transpose has it with the other sign
             column = np.arange(max(0, -offset), min(nodes, nodes - offset))
-            matrix[column + offset, column] = entries[column]
-        return matrix
+            matrix[2 * reach - offset, column + offset] = self.table[reach + offset, column]
+        middle = nodes // 2  # one of the equations follows from the others and makes room for `w = 1` in the middle
+        near = np.arange(max(0, middle - reach), min(nodes, middle + reach + 1))
+        matrix[2 * reach + middle - near, near] = near == middle
+        factors, pivots, _ = _factorise(matrix, reach, reach, overwrite_ab=True)
+        law = solved((factors, pivots, reach), np.asarray(np.arange(nodes) == middle, float))
+        return law / np.sum(law)
 
     def factors(self, g: float) -> Any:
         """Of `1 - g M`, for `solved`."""

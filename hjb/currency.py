@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.interpolate import RectBivariateSpline, make_interp_spline
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from ..models._precision import is_traced
 from ..models.channels import Quotes
@@ -34,7 +34,7 @@ from .lattice import Lattice
 from .policy import Policy
 from .solution import Solution, write_whole
 
-_STEPS, _PER_LOT, _TIMES = 32, 4, 64
+_STEPS, _PER_LOT, _TIMES, _LAW_NODES = 32, 4, 64, 1000
 
 
 class Band(NamedTuple):
@@ -92,7 +92,7 @@ class CurrencySolution(Solution):
             sides = [ladder[..., tier] if size is not None else ladder[..., tier, :] for ladder in sides]
         return Quotes(*sides)
 
-    def reservation(self, side: int, t: Any, inventory: Any, size: Any) -> Any:
+    def reservation(self, side: Any, t: Any, inventory: Any, size: Any) -> Any:
         """`(theta(q) - theta(q +- z))/z`, bp: at this distance a fill of `size` M would leave the dealer as it was."""
         after = np.clip(inventory + side * size, *self.tables.y[[0, -1]])
         return (self._read(self._surface, t, inventory) - self._read(self._surface, t, after)) / size
@@ -110,38 +110,45 @@ class CurrencySolution(Solution):
         self._check_time(t)
         if self.problem.hedging is None:
             return Band(-np.inf, np.inf)
-        ends, limit = [], float(self.problem.max_inventory)
-        for side in (-1, +1):
+        return Band(self._end(t, -1), self._end(t, +1))
 
-            def beyond(q: float, side: int = side) -> float:
-                return -side * float(self._pressure(t, q)) - float(self.problem.hedging.half_spread)  # type: ignore
+    def _end(self, t: float, side: int) -> float:
+        """The band's end on the side of long (+1) or short (-1) positions."""
 
-            nodes = self.tables.y if side == 1 else self.tables.y[::-1]
-            excess = np.array([beyond(q) for q in nodes])
-            last = np.flatnonzero(excess <= 0)
-            if last.size == 0 or last[-1] == nodes.size - 1:
-                ends.append(side * (np.inf if last.size else -limit))
-            else:
-                ends.append(brentq(beyond, *sorted(nodes[last[-1] : last[-1] + 2])))
-        return Band(*ends)
+        def beyond(q: Any) -> Any:
+            return -side * self._pressure(t, q) - self.problem.hedging.half_spread
+
+        nodes = self.tables.y[::side]
+        within = np.flatnonzero(beyond(nodes) <= 0)
+        if within.size == 0:
+            return float(nodes[0])
+        if within[-1] == nodes.size - 1:
+            return side * np.inf
+        low, high = sorted(nodes[within[-1] : within[-1] + 2])
+        return float(root_scalar(beyond, bracket=(low, high)).root)
 
     def internalisation(self, t: float = 0.0) -> Internalisation:
         """How much is internalised in the long run of the quotes and the hedging of time `t`.
 
-        From the stationary law of the position, hedging read as a chain of small trades between the nodes.
+        From the stationary law of the position with hedging read as a chain of small trades, on two grids whose first
+        order in the size of those trades is extrapolated away.
         """
         self._check_time(t)
-        equation = CurrencyEquation(self.problem, max(self._per_lot, _PER_LOT))
+        lots = 2 * float(self.problem.max_inventory / self.problem.size)
+        coarse = max(1, round(_LAW_NODES / lots))
+        rough, fine = (self._shares(t, CurrencyEquation(self.problem, per_lot)) for per_lot in (coarse, 2 * coarse))
+        return Internalisation(*np.minimum(2 * fine - rough, 1.0).tolist())
+
+    def _shares(self, t: float, equation: CurrencyEquation) -> np.ndarray:
         theta = self._read(self._surface, np.full(equation.q.shape, t), equation.q)
-        generator = equation.linearised(theta)[1].dense()
-        generator[:, 0] = 1.0  # any one of the equations follows from the others: the law adds up to one instead
-        law = np.linalg.solve(generator.T, np.eye(equation.q.size)[0])
-        speed, waits = equation.speed(theta), equation.speed(theta) == 0
-        volume = law @ equation.volume(theta)
-        return Internalisation(
-            volume=1 - float(law @ np.abs(speed) / volume),
-            waiting=float(law @ equation.volume(theta, waits) / volume),
-            time=float(law @ waits),
+        law, speed = equation.linearised(theta)[1].stationary_law(), equation.speed(theta)
+        volume, waits = law @ equation.volume(theta), speed == 0
+        return np.array(
+            [
+                1 - law @ np.abs(speed) / volume,
+                law @ equation.volume(theta, waits) / volume,
+                law @ waits,
+            ]
         )
 
     @property

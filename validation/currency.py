@@ -203,10 +203,14 @@ def simulate_currency(
     Raises `ValueError` or `TypeError` for what can be known beforehand.
     """
     book, horizon = as_book(problem), float(problem.horizon)
+    step = horizon / 200 if longest_step is None else longest_step
     _check(paths, frozen, days, warm_up, solution)
+    start = _checked_start(book, initial, paths)
+    if not step > 0:
+        raise ValueError(f"longest_step must be positive, got {step:g}; it is in days")
     days = horizon if days is None else float(days)
-    run = _Run(book, solution, paths, seed, horizon / 200 if longest_step is None else longest_step, frozen)
-    run.go(np.broadcast_to(np.asarray(initial, float), (paths, book.dimension)).copy(), days, warm_up)
+    run = _Run(book, solution, paths, seed, step, frozen)
+    run.go(start, days, warm_up)
     charge = 0.5 * float(book.risk_aversion) * run.risk
     if not frozen:
         charge = charge + run.q**2 @ book.of_pairs("terminal")
@@ -225,6 +229,14 @@ def _check(paths: int, frozen: bool, days: float | None, warm_up: float, solutio
         raise ValueError("days and warm_up are for frozen=True; otherwise a run lasts from time 0 to the horizon")
     if warm_up < 0 or (days is not None and not days > warm_up):
         raise ValueError(f"days must exceed warm_up, which must not be negative, got {days} and {warm_up}")
+
+
+def _checked_start(book: CurrencyBook, initial: Any, paths: int) -> np.ndarray:
+    start = np.broadcast_to(np.asarray(initial, float), (book.dimension,))
+    for number, (position, limit) in enumerate(zip(start, book.limit, strict=True)):
+        if not abs(position) <= limit:
+            raise ValueError(f"initial position {position:g} M lies beyond the limit {limit:g} M of pair {number}")
+    return np.tile(start, (paths, 1))
 
 
 class _Run:
