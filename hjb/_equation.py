@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from ..models.channels import Channel
 from ..models.problem import Problem
 from ..models.stock_cash import StockCashDealer
+from ._limits import forced_by_stock, reduces
 
 Rows = Float[Array, "2 nodes"]
 Nodes = Float[Array, " nodes"]
@@ -47,7 +48,10 @@ class Grid(eqx.Module):
 
 
 class Side(NamedTuple):
-    """What one channel does at every node: distances (nan: not quoted), fill rates, and what they earn."""
+    """What one channel does at every node: distances (nan: not quoted), fill rates, and what they earn.
+
+    Trades forced on its side are counted with the fills.
+    """
 
     distance: Nodes
     rate: Nodes
@@ -75,12 +79,19 @@ class Equation(eqx.Module):
     grid: Grid
     nodes: Nodes
     permitted: tuple[Nodes, Nodes]  # bid, ask
+    forced: tuple[Nodes, Nodes] | None  # trades on either side per unit of time
     stencil: tuple[Nodes, Nodes]  # down, up
 
     def __init__(self, problem: Problem, grid: Grid):
         self.problem, self.grid = problem, grid
         self.nodes = grid.nodes(problem.size)
         self.permitted = (permitted(problem, grid, +1), permitted(problem, grid, -1))
+        spacing = problem.size / grid.per_lot
+        self.forced = (
+            (forced(problem, +1, self.nodes, spacing), forced(problem, -1, self.nodes, spacing))
+            if problem.forces
+            else None
+        )
         self.stencil = upwind_stencil(problem, grid)
 
     def start(self) -> Rows:
@@ -213,7 +224,13 @@ class Moment(eqx.Module):
         one, zero = jnp.ones_like(u[0]), jnp.zeros_like(u[0])
         flow, by_value, (distance, rate) = jax.jvp(fills, tuple(change), (one, zero), has_aux=True)
         by_mean = jax.jvp(fills, tuple(change), (zero, one), has_aux=True)[1]
-        return Side(distance, rate, flow, jnp.stack([by_value, by_mean], axis=1))
+        coupling = jnp.stack([by_value, by_mean], axis=1)
+        if self.equation.forced is not None:
+            often = self.equation.forced[which]
+            income = channel.income(jnp.full_like(rate, self.equation.problem.forced_distance))
+            more = forced_trades(objective, often, income, change)
+            rate, flow, coupling = rate + often, flow + more[0], coupling + more[1]
+        return Side(distance, rate, flow, coupling)
 
 
 def forced_trades(objective: Any, rate: Any, income: Any, change: Any) -> tuple[Any, Any]:
@@ -227,6 +244,12 @@ def forced_trades(objective: Any, rate: Any, income: Any, change: Any) -> tuple[
     by_value = jax.jvp(lambda value: objective.gain(income, value, mean), (value,), (one,))[1]
     by_mean = jax.jvp(lambda mean: objective.gain(income, value, mean), (mean,), (one,))[1]
     return flow, rate[None, None] * jnp.stack([jnp.stack([by_value, by_mean]), jnp.stack([0 * one, one])])
+
+
+def forced(problem: Problem, side: int, nodes: Nodes, spacing: Any) -> Nodes:
+    """Forced trades on a side per unit of time, averaged over each node's cell."""
+    share = forced_by_stock(problem, side, nodes, spacing) * reduces(side, nodes, problem.size, spacing)
+    return problem.forced_pace * share
 
 
 def permitted(problem: Problem, grid: Grid, side: int) -> Nodes:

@@ -56,14 +56,16 @@ class _Step(NamedTuple):
     iterations: Any
 
 
-def march(equation: Any, steps: int, every: int, stop: Stop, traced: bool) -> Path:
+def march(equation: Any, steps: int, every: int, stop: Stop, traced: bool, part: Any = None) -> Path:
     """Step from the horizon to now and keep every `every`-th whole step, the horizon first.
 
-    `traced` asks for a fixed number of corrections, which can be differentiated in either mode.
+    `traced` asks for a fixed number of corrections, which can be differentiated in either mode. A `part` of the way
+    is `(u, tau, length)`: what it starts from, the time to go there, and how long it is.
     """
-    ends, lengths, implicit, number = _schedule(equation.problem.horizon, steps)
-    start, memory = equation.start(), equation.memory()
-    now = equation.at(jnp.zeros(()))(start, memory)
+    start, begin, length = part or (equation.start(), jnp.zeros(()), equation.problem.horizon)
+    ends, lengths, implicit, number = _schedule(length, steps)
+    memory = equation.memory()
+    now = equation.at(begin)(start, memory)
     first = _Step(start, now.rate, 0 * start, now.memory, jnp.zeros(()), jnp.zeros((), int))
     kept = jax.tree.map(lambda x: jnp.zeros((steps // every + 1, *x.shape)).at[0].set(x), (start, now.memory))
 
@@ -76,7 +78,8 @@ def march(equation: Any, steps: int, every: int, stop: Stop, traced: bool) -> Pa
         return (new, kept), (new.residual, new.iterations)
 
     slots = -(-number // every)
-    (_, (u, memory)), (residual, iterations) = lax.scan(step, (first, kept), (ends, lengths, implicit, slots))
+    times = (begin + ends, lengths, implicit, slots)
+    (_, (u, memory)), (residual, iterations) = lax.scan(step, (first, kept), times)
     return Path(u, memory, jnp.max(residual), jnp.sum(iterations))
 
 

@@ -43,9 +43,21 @@ def clock(steps: int) -> np.ndarray:
     return np.linspace(0.0, 1.0, steps + 1) ** 2
 
 
-def tabulate(equation: Any, u: Any, residual: Any, iterations: Any) -> Tables:
-    """Tables from `u` of shape (times, 2, nodes, ...) at times to go evenly spaced on the `clock`."""
-    tau = equation.problem.horizon * clock(u.shape[0] - 1)
+def row_of(problem: Any, tau: Any, rows: int, power: Any) -> tuple[Any, Any, int]:
+    """Fractional row of a table with `tau` to go; and of the rows of its day, the first one and how many there are.
+
+    At a close it is a row of the day that ends there.
+    """
+    days, length = problem.days, problem.horizon / problem.days
+    count = rows // days
+    day = 0 * tau if days == 1 else jnp.clip(jnp.floor(tau / length), 0, days - 1)
+    share = (tau if days == 1 else jnp.clip(tau - day * length, 0.0, length)) / length
+    return day * count + (count - 1) * jnp.where(power == 2, jnp.sqrt(share), share), day * count, count
+
+
+def tabulate(equation: Any, u: Any, residual: Any, iterations: Any, tau: Any = None) -> Tables:
+    """Tables from `u` of shape (times, 2, nodes, ...) at times to go `tau`, by default evenly spaced on the `clock`."""
+    tau = equation.problem.horizon * clock(u.shape[0] - 1) if tau is None else tau
     bid, ask = equation.distances(tau, u)
     unknown = jnp.full_like(u[:, 0], jnp.nan)
     return Tables(tau, equation.axes, u[:, 0], u[:, 1], bid, ask, residual, unknown, unknown, iterations)
@@ -76,8 +88,8 @@ def refine(equations: list[Any], levels: list[Tables]) -> Tables:
     trust = jnp.clip((0.6 - fall) / 0.2, 0.0, 1.0)
     u = rows[0] + _prolong(_prolong(trust, strides) * first / 3, strides)
     coarse = rows[1] + _prolong(trust * second / 3, strides)
-    best = tabulate(equations[0], u, fine.residual, fine.iterations)
-    before = tabulate(equations[1], coarse, mid.residual, mid.iterations)
+    best = tabulate(equations[0], u, fine.residual, fine.iterations, fine.tau)
+    before = tabulate(equations[1], coarse, mid.residual, mid.iterations, mid.tau)
 
     def estimate(gap: Any, second_gap: Any) -> Any:
         larger = jnp.maximum(gap, jnp.abs(_prolong(second_gap, strides)))

@@ -161,6 +161,10 @@ def _check(problem: Any, policy: Any) -> None:
             "borrowing_rate, short_fee, credit_line and short_limit make the cash account matter by itself, which "
             "evaluate does not know: leave them out, or simulate the policy"
         )
+    if problem.forces or problem.days > 1:
+        raise ValueError(
+            "evaluate knows no forced_reduction and no overnight limit: leave them out, or simulate the policy"
+        )
     if getattr(policy, "dimension", 1) > 1 or not isinstance(policy, Policy):
         _refuse_wealth(problem, policy)
 

@@ -15,9 +15,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import equinox as eqx
+from jax import lax
 
 from ..models._precision import is_traced
 from ..models.problem import Problem
+from ._days import Days, flat, march_days
 from ._derivatives import differentiable
 from ._equation import Equation, Grid, grid_for
 from ._march import Stop, march
@@ -38,6 +40,7 @@ class FiniteDifference(eqx.Module):
     nodes_per_lot:  nodes to a lot, a multiple of 4 (inventory that only moves by fills needs one node and takes it);
                     None for 20, or 4 where the cash account matters.
     steps:          time steps over the horizon, a multiple of 4; None for 400, or 200 where the cash account matters.
+                    A horizon of several days has its share in each, rounded up to a multiple of 4.
     extrapolate:    Richardson's extrapolation over three grids (then fourth order where smooth), or the plain scheme.
     tolerance:      of the nonlinear solve in each step, relative to the largest value.
     max_iterations: per step; reaching it leaves the solution not converged.
@@ -102,15 +105,15 @@ class FiniteDifference(eqx.Module):
     def _builder(self, problems: list[Any]) -> Levels:
         """How to state the problems' equation on a sequence of grids, wide enough for each of them."""
         grid = max((self.grid(problem) for problem in problems), key=lambda grid: grid.half)
-        factors = (1, 2, 4) if self.extrapolate else (1,)
+        factors, days = (1, 2, 4) if self.extrapolate else (1,), problems[0].days
         if not getattr(problems[0], "cash_matters", False):
-            steps = self.steps or 400
-            return Levels(grid if problems[0].moves else None, grid, steps, steps, False, factors)
+            steps = _daily(self.steps or 400, days)
+            return Levels(grid if problems[0].moves else None, grid, steps, steps, False, factors, days)
         per_lot = self.cash_nodes_per_lot or grid.per_lot
         lots = self.cash_range or cash_range(problems, grid, "FiniteDifference")
-        steps = self.steps or 200
+        steps = _daily(self.steps or 200, days)
         accounts = AccountsGrid(grid, per_lot, lots[0] * per_lot, lots[1] * per_lot)
-        return Levels(accounts, accounts, steps, _kept(steps // factors[-1]), self.monotone, factors)
+        return Levels(accounts, accounts, steps, _kept(steps // factors[-1]), self.monotone, factors, days)
 
 
 class Levels(NamedTuple):
@@ -118,10 +121,11 @@ class Levels(NamedTuple):
 
     refined: Grid | AccountsGrid | None  # the finest grid, or None where refining the time is all there is
     grid: Grid | AccountsGrid
-    steps: int
-    kept: int  # times that every level of two accounts keeps; one account keeps all
+    steps: int  # of each day
+    kept: int  # times that every level of two accounts keeps, each day; one account keeps all
     monotone: bool
     factors: tuple[int, ...]  # by which the levels are coarser than the grid: one, or three to extrapolate from
+    days: int = 1
 
     def equation(self, problem: Any, factor: int) -> Any:
         grid = self.grid if self.refined is None else self.grid.coarser(factor)
@@ -139,6 +143,11 @@ def _check_whole(name: str, value: Any, least: int) -> None:
         raise ValueError(f"FiniteDifference: {name} must be a whole number of at least {least}, got {value!r}")
 
 
+def _daily(steps: int, days: int) -> int:
+    """Steps of each day: their share, rounded up so that they can be halved twice."""
+    return steps if days == 1 else max(4, -(-steps // (4 * days)) * 4)
+
+
 def _kept(steps: int) -> int:
     """The most times not above `_KEPT` that divide the steps evenly; all of them where that would leave too few."""
     fits = [count for count in range(1, _KEPT + 1) if steps % count == 0]
@@ -147,6 +156,8 @@ def _kept(steps: int) -> int:
 
 @eqx.filter_jit
 def _solve(problem: Problem, stop: Stop, levels: Levels, traced: bool) -> Tables:
+    if levels.days > 1:
+        return _solve_days(problem, stop, levels, traced)
     equations, tables = [], []
     for factor in levels.factors:
         equation = levels.equation(problem, factor)
@@ -154,3 +165,21 @@ def _solve(problem: Problem, stop: Stop, levels: Levels, traced: bool) -> Tables
         equations.append(equation)
         tables.append(tabulate(equation, path.u, path.residual, path.iterations))
     return refine(equations, tables)
+
+
+def _solve_days(problem: Problem, stop: Stop, levels: Levels, traced: bool) -> Tables:
+    """`_solve` for a horizon with closes: every day is extrapolated by itself, as its ends are kinks in time."""
+    equations = [levels.equation(problem, factor) for factor in levels.factors]
+    marched = [
+        march_days(equation, levels.steps // factor, levels.every(factor), stop, traced)
+        for equation, factor in zip(equations, levels.factors, strict=True)
+    ]
+
+    def day(parts: list[Days]) -> Tables:
+        tables = [
+            tabulate(equation, part.u, part.residual, part.iterations, part.tau)
+            for equation, part in zip(equations, parts, strict=True)
+        ]
+        return refine(equations, tables)
+
+    return flat(lax.map(day, marched))

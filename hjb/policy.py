@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ..models._precision import in_float64
 from ..models.channels import Quotes
+from ._tables import row_of
 
 _NEAR = 1 / 64
 """Share of the horizon, to either side, over which an envelope is taken: near the horizon quotes change fast."""
@@ -56,8 +57,9 @@ class Policy(eqx.Module):
 class TabulatedPolicy(Policy):
     """Quotes read off a table: linear in time and, where the inventory moves by itself, linear in the state.
 
-    table:   shape (times, nodes, ..., 2), bid then ask; times to go are `horizon * (j/(times-1))^power`, and every
-             further axis but the last belongs to a state variable, in the order of the problem's `names`.
+    table:   shape (times, nodes, ..., 2), bid then ask; times to go are `horizon * (j/(times-1))^power`, or so in each
+             of the problem's `days`, the last one first; every further axis but the last belongs to a state variable,
+             in the order of the problem's `names`.
     spacing: of the evenly spaced nodes, one per state variable (or the number itself, where there is one).
     first:   the first node of each likewise; without it, nodes lie evenly around zero.
 
@@ -75,18 +77,24 @@ class TabulatedPolicy(Policy):
 
     @property
     def envelope(self) -> Policy:
-        if self.dimension == 1:
+        if self.dimension == 1 and self.problem.days == 1:
             return self
         table = jnp.where(jnp.isnan(self.table), jnp.inf, self.table)
         least = jnp.min(table, axis=tuple(range(2, self.dimension + 1)))
         least = jnp.where(jnp.isinf(least), jnp.min(least, axis=1, keepdims=True), least)  # beside a node that quotes
         row = jnp.arange(least.shape[0])
-        time = (row / (least.shape[0] - 1)) ** self.power
+        time = self._times(row)
         near = (jnp.abs(time[:, None] - time[None]) <= _NEAR) | (jnp.abs(row[:, None] - row[None]) <= 1)
         least = jnp.min(jnp.where(near[..., None, None], least[None], jnp.inf), axis=1)
         first = None if self.first is None else self.first[:1]
         spacing = self.spacing[:1] if isinstance(self.spacing, tuple) else self.spacing
         return TabulatedPolicy(self.problem, least, spacing, self.power, first)
+
+    def _times(self, row: Any) -> Any:
+        """Times to go of the table's rows, as shares of the horizon."""
+        days = self.problem.days
+        count = row.shape[0] // days
+        return ((row // count) / 1 + ((row % count) / (count - 1)) ** self.power) / days
 
     def distances(self, tau: Any, y: Any, *others: Any) -> tuple[Any, Any]:
         quotes = self._blended(jnp.asarray(self.table), tau, y, *others)
@@ -95,9 +103,7 @@ class TabulatedPolicy(Policy):
     def _blended(self, table: Any, tau: Any, y: Any, *others: Any) -> Any:
         """Entries of a table like the policy's own, interpolated; its last axis stays the last."""
         times, *nodes, entries = jnp.shape(table)
-        share = tau / self.problem.horizon
-        clock = (times - 1) * (jnp.sqrt(share) if self.power == 2 else share)
-        intervals = [_split(clock, times)]
+        intervals = [_split(row_of(self.problem, tau, times, self.power)[0], times)]
         for which, (state, count) in enumerate(zip((y, *others), nodes, strict=True)):
             position = self._position(which, state, count)
             if self.problem.moves:

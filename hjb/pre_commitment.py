@@ -242,8 +242,11 @@ def _objective_of(problem: Any) -> PreCommitment:
     if problem.cash_matters or float(problem.short_fee) or float(problem.liquidation_cost):
         raise ValueError(
             "PreCommitment is solved with one interest rate and a book closed at its marks, where one solve serves "
-            "every target; leave out borrowing_rate, short_fee, credit_line and liquidation_cost, or take MeanVariance"
+            "every target; leave out borrowing_rate, short_fee, credit_line, margin and liquidation_cost, or take "
+            "MeanVariance"
         )
+    if problem.forces or problem.days > 1:
+        raise ValueError("PreCommitment knows no forced_reduction and no overnight limit; leave them out")
     return objective
 
 

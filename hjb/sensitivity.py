@@ -38,6 +38,8 @@ def quote_gradient(solution: Solution, side: str = "bid", t: float = 0.0, **stat
         raise ValueError(f"side must be 'bid' or 'ask', got {side!r}")
     if not isinstance(problem, Problem) or solution.formula is not None or len(tables.axes) > 1:
         raise ValueError("quote_gradient is for solutions on a lattice or a grid of one inventory")
+    if problem.days > 1:
+        raise ValueError("quote_gradient knows no overnight limit; take jax.grad through solve")
     if not np.isfinite(getattr(solution.quotes(t, **state), side)):
         raise ValueError(f"there is no {side} at t={t:g} and this state; ask where the dealer quotes")
     shares = np.asarray(tables.tau) / float(problem.horizon)

@@ -20,7 +20,7 @@ from ..models.currency import CurrencyDealer
 from ..models.currency_book import CurrencyBook
 from ..models.problem import as_state
 from ._interpolation import cubic
-from ._tables import Tables
+from ._tables import Tables, row_of
 from .policy import Policy, TabulatedPolicy, Target, TargetPolicy
 
 IDLE_TOLERANCE = 1e-6
@@ -46,6 +46,10 @@ class Result(enum.Enum):
         "the dealer is likely to lose so much that the margin bars every fill, a trap that the grid cannot follow; "
         "lower the margin, the lot or the horizon"
     )
+    SIMULATED_VALUE = (
+        "simulating the quotes does not give the value claimed, or not surely enough; train longer or take more points"
+    )
+    EXACT_VALUE = "the value is not that of the exact linear equation; train longer or take more points"
 
 
 class NotConverged(UserWarning):
@@ -201,10 +205,10 @@ def _interpolate(problem: Any, table: Any, axes: Any, power: Any, t: Any, state:
     tau, *coordinates = jnp.broadcast_arrays(tau, *coordinates)
     if target is not None:
         coordinates[1] = target.coordinate(problem, tau, *coordinates)
-    share = tau / problem.horizon
-    row = (table.shape[0] - 1) * jnp.where(power == 2, jnp.sqrt(share), share)
+    row, first, count = row_of(problem, tau, table.shape[0], power)
     columns = [(x - nodes[0]) / (nodes[1] - nodes[0]) for x, nodes in zip(coordinates, axes, strict=True)]
-    return problem.worth(tau, **state) + cubic(jnp.asarray(table), row, *columns)
+    part = None if problem.days == 1 else (first, count)
+    return problem.worth(tau, **state) + cubic(jnp.asarray(table), row, *columns, part=part)
 
 
 def _stack(bid: Any, ask: Any) -> Any:

@@ -76,6 +76,11 @@ class Dealer(Stated):
     def worth(self, tau: Any, **state: Any) -> Any:
         """The marked book carried to the horizon, money."""
 
+    @property
+    def days(self) -> int:
+        """Equal parts of the horizon, at the end of each of which but the last the inventory is cut back."""
+        return 1
+
     def lots(self, y: Any) -> Any:
         """Inventory in lots."""
         return y / self.size
@@ -159,11 +164,6 @@ class Problem(Dealer):
     def forced_distance(self) -> Any:
         """Distance at which forced trades are done; what they cost, so never positive."""
         return 0.0
-
-    @property
-    def days(self) -> int:
-        """Equal parts of the horizon; at the end of each but the last the inventory is cut back, see `close`."""
-        return 1
 
     def close(self, tau: Any, y: Any) -> tuple[Any, Any]:
         """At a close: what is kept overnight of the inventory `y`, and the money that trading the rest brings."""
