@@ -80,7 +80,7 @@ def _times(problem: MultiAssetDealer, method: Any) -> int:
             f"Lattice needs a finite max_inventory, asset {asset} has none; give one, or take ClosedForm()"
         )
     count = int(np.prod(2 * problem.limit + 1))
-    times = min(method.times, max(_FEWEST_TIMES, _NUMBERS // count))
+    times = min(max(method.times, 3), max(_FEWEST_TIMES, _NUMBERS // count))
     if count * (times + 1) > _MOST_NUMBERS:
         raise ValueError(
             f"Lattice: {count:,} inventories at {times + 1} times are too many numbers, at most {_MOST_NUMBERS:,}; "

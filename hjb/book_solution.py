@@ -8,6 +8,7 @@ equation and neural network differ in their surface only.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from abc import abstractmethod
@@ -26,7 +27,6 @@ from ..models._precision import in_float64, is_traced
 from ..models.channels import Quotes
 from ..models.multi_asset import MultiAssetDealer
 from ..models.problem import as_state
-from ._interpolation import _stencil
 from .policy import Policy
 from .solution import Result, Solution, method_to_data, write_whole
 
@@ -93,6 +93,15 @@ class BookPolicy(Policy):
         return self.problem.response(+1, *up).distance, self.problem.response(-1, *down).distance
 
 
+def on_clock(tau: Any, horizon: Any, times: int) -> Pair:
+    """Where `tau` lies on the clock `T (j/n)^2`, j = 0..n = times - 1: four rows (..., 4) and their cubic weights."""
+    position = (times - 1) * jnp.sqrt(tau / horizon)
+    first = jnp.clip(jnp.floor(position) - 1, 0, times - 4)
+    u = position - first
+    weights = [math.prod((u - j) / (i - j) for j in range(4) if j != i) for i in range(4)]
+    return jnp.stack([first.astype(jnp.int32) + i for i in range(4)], axis=-1), jnp.stack(weights, axis=-1)
+
+
 class TableSurface(Surface):
     """Values at all inventories of a lattice and at times to go `T (j/n)^2`, j = 0..n; cubics between the times.
 
@@ -110,12 +119,12 @@ class TableSurface(Surface):
         return self.table.shape[0] == 2
 
     def both(self, tau: Any, q: Any) -> Pair:
-        row, weights = self._rows(tau)
+        row, weights = on_clock(tau, self.horizon, self.table.shape[1])
         found = self._gathered(row, weights, self._place(q))
         return found[0], found[-1]
 
     def changes(self, tau: Any, q: Any) -> tuple[Pair, Pair]:
-        row, weights = self._rows(tau)
+        row, weights = on_clock(tau, self.horizon, self.table.shape[1])
         place = self._place(q)
         here = self._gathered(row, weights, place)
         sides = []
@@ -127,10 +136,6 @@ class TableSurface(Surface):
             whole = jnp.stack(moved, axis=-1)
             sides.append((whole[0], whole[-1]))
         return sides[0], sides[1]
-
-    def _rows(self, tau: Any) -> Pair:
-        times = self.table.shape[1]
-        return _stencil((times - 1) * jnp.sqrt(tau / self.horizon), times)
 
     def _place(self, q: Any) -> list[Any]:
         counts = self.table.shape[2:]

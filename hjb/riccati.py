@@ -31,8 +31,7 @@ from ..models.multi_asset import MultiAssetDealer
 from ..models.objectives import MeanVariance
 from ._derivatives import differentiable
 from ._extrapolation import integrate
-from ._interpolation import _stencil
-from .book_solution import BookSolution, Pair, Surface, defect
+from .book_solution import BookSolution, Pair, Surface, defect, on_clock
 
 _TOLERANCE = 1e-12
 _MAX_STEPS = 20_000
@@ -58,7 +57,7 @@ class QuadraticSurface(Surface):
     def coefficients(self, tau: Any) -> tuple[Any, Any, Any]:
         """`A`, `b`, `c` at times to go of any shape."""
         times = self.quadratic.shape[0]
-        row, weights = _stencil((times - 1) * jnp.sqrt(tau / self.horizon), times)
+        row, weights = on_clock(tau, self.horizon, times)
         tables = (self.quadratic, self.linear, self.constant)
         return tuple(  # type: ignore[return-value]
             jnp.einsum("...k,...k" + "ij"[: table.ndim - 1] + "->..." + "ij"[: table.ndim - 1], weights, table[row])
@@ -103,7 +102,7 @@ def solve_riccati(problem: MultiAssetDealer, method: Any) -> BookSolution:
             "ClosedForm has no Riccati equation for MeanVariance, which couples value and expected wealth; take "
             "MeanQuadraticVariation or RiskPenalty, or another method"
         )
-    surface = quadratic_surface(problem, method.times)
+    surface = quadratic_surface(problem, max(method.times, 3))
     residual = _residual(problem, surface)
     if not is_traced(surface):
         surface, residual = jax.tree.map(np.asarray, surface), float(residual)

@@ -179,12 +179,14 @@ class MultiAssetDealer(Dealer):
     @in_float64
     def variance_rate(self, q: Any) -> Any:
         """`q' Sigma q` with `q` (..., d) in lots: variance of the marked book, money squared per unit of time."""
-        return jnp.einsum("...i,ij,...j->...", q, jnp.asarray(self.lot_covariance), q)
+        q = jnp.asarray(q)
+        pairs = q[..., :, None] * q[..., None, :]  # sums, not matrix products: these round alike in any batch
+        return jnp.sum(pairs * jnp.broadcast_to(self.lot_covariance, pairs.shape), axis=(-1, -2))
 
     @in_float64
     def income(self, q: Any) -> Any:
         """Expected growth of the marked book, money per unit of time."""
-        return jnp.asarray(q) @ jnp.asarray(self.drift * self.lot)
+        return jnp.sum(q * jnp.broadcast_to(self.drift * self.lot, jnp.shape(q)), axis=-1)
 
     @in_float64
     def running_cost(self, q: Any) -> Any:

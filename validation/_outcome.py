@@ -248,6 +248,10 @@ def _load(path: Path) -> Simulation:
             data = opened.load()
         stated = json.loads(data.attrs["case"])
         problem, settings = case.from_data(stated["problem"]), stated["simulation"]
+        if "book" in data.attrs:
+            from ._book_simulation import restored
+
+            return restored(problem, settings, data)
         arrays: dict[str, Any] = {
             name: data[name].values for name in ("wealth", "inventory", "charge", "bid_fills", "ask_fills")
         }
