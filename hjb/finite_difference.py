@@ -23,6 +23,7 @@ from ._days import Days, flat, march_days
 from ._derivatives import differentiable
 from ._equation import Equation, Grid, grid_for
 from ._march import Stop, march
+from ._side_by_side import side_by_side
 from ._tables import Tables, refine, tabulate
 from ._two_accounts import AccountsGrid, TwoAccounts, cash_range
 from .solution import Solution
@@ -97,9 +98,9 @@ class FiniteDifference(eqx.Module):
         return Solution(problem, self, tables, power=2)
 
     def solve_batch(self, problems: list[Problem], stacked: Problem) -> Solution:
-        """Solve problems that share their shape; `stacked` has them along the leading axis of every leaf."""
+        """Solve problems that share their shape."""
         build = self._builder(problems)
-        tables = eqx.filter_vmap(lambda problem: _solve(problem, Stop.of(self), build, False))(stacked)
+        tables = side_by_side(lambda problem: _solve(problem, Stop.of(self), build, False), problems)
         return Solution(problems[0], self, tables, power=2)
 
     def _builder(self, problems: list[Any]) -> Levels:

@@ -1,0 +1,44 @@
+"""Many solves of one shape: each by itself on as many threads as there are processors, or all in one program.
+
+On a CPU, problems stacked in one program wait in every step for the slowest of them and leave the cache; by themselves
+they run the program that a single solve has compiled, to the same digits. An accelerator wants them stacked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+
+def threads() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(function: Callable[[Any], Any], cases: Sequence[Any]) -> Any:
+    """`function` of every case, in double precision, the results stacked along a leading axis of every leaf.
+
+    The cases are pytrees of one structure with NumPy leaves; `function` is compiled, or made of what is.
+    """
+    if jax.default_backend() != "cpu":
+        with jax.enable_x64(True):
+            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *cases)
+            return jax.tree.map(np.asarray, eqx.filter_vmap(function)(stacked))
+
+    def one(case: Any) -> Any:
+        with jax.enable_x64(True):  # it holds for one thread
+            return jax.tree.map(np.asarray, function(case))
+
+    first = one(cases[0])  # alone, so that it is compiled once
+    pool = ThreadPoolExecutor(threads(), thread_name_prefix="twosided")
+    try:
+        results = [first, *pool.map(one, cases[1:])]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
