@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 
-def threads() -> int:
+def processors() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -36,7 +36,7 @@ def side_by_side(function: Callable[[Any], Any], cases: Sequence[Any]) -> Any:
             return jax.tree.map(np.asarray, function(case))
 
     first = one(cases[0])  # alone, so that it is compiled once
-    pool = ThreadPoolExecutor(threads(), thread_name_prefix="twosided")
+    pool = ThreadPoolExecutor(processors(), thread_name_prefix="twosided")
     try:
         results = [first, *pool.map(one, cases[1:])]
     finally:

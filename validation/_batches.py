@@ -6,7 +6,6 @@ Nothing here can change a number: a path's draws depend on the seed and the path
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 import time
@@ -17,6 +16,8 @@ from typing import Any
 
 import jax
 import numpy as np
+
+from ..hjb._side_by_side import processors
 
 Report = Callable[[float], None]
 """Told the share of a batch done since the last call; raises `Stopped` when the run is to end."""
@@ -34,7 +35,7 @@ def threads() -> int:
     """Threads that compute batches side by side: the processors this process may use, or one per accelerator."""
     if jax.default_backend() != "cpu":
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return processors()
 
 
 def batch_size(paths: int, usual: int, wanted: int | None) -> int:
