@@ -45,7 +45,8 @@ def solve_on_lattice(problem: MultiAssetDealer, method: Any) -> BookSolution:
     """The book by `Lattice`, inside double precision; raises `ValueError` where there is no finite lattice."""
     times = _times(problem, method)
     if method.exact and linearises(problem):
-        table, steps, rounding = differentiable(lambda p: _solve_linear(p, times, method.max_steps), problem)
+        most = jnp.asarray(method.max_steps)  # an array, or every limit would be compiled by itself
+        table, steps, rounding = differentiable(lambda p: _solve_linear(p, times, most), problem)
         return _solution(problem, method, table[None], steps < method.max_steps, rounding, {"linear": True})
     table, finished, error = _integrated(problem, method, times, isinstance(problem.objective, MeanVariance))
     return _solution(problem, method, table, finished, error, {})
@@ -159,7 +160,7 @@ def linear_system(problem: MultiAssetDealer) -> tuple[Any, Any, Any]:
 
 
 @eqx.filter_jit
-def _solve_linear(problem: MultiAssetDealer, times: int, max_steps: int) -> tuple[Any, Any, Any]:
+def _solve_linear(problem: MultiAssetDealer, times: int, max_steps: Any) -> tuple[Any, Any, Any]:
     """`theta` (times + 1, n_1, ..., n_d), the steps taken and a bound on the rounding of `theta`."""
     q = jnp.asarray(nodes(problem))
     kappa, xi, weights = linear_system(problem)
@@ -218,8 +219,8 @@ def _integrated(problem: MultiAssetDealer, method: Any, times: int, mean: bool) 
     """The table of a tight run, whether it ended, and its error at time 0 and zero inventory by a looser one."""
 
     def run(problem: MultiAssetDealer) -> Any:
-        tolerance = jnp.asarray(method.tolerance)  # an array, or either run would be compiled by itself
-        tight, loose = (_integrate(problem, times, mean, x * tolerance, method.max_steps) for x in (1.0, _LOOSER))
+        tolerance, most = jnp.asarray(method.tolerance), jnp.asarray(method.max_steps)  # arrays: compiled once for all
+        tight, loose = (_integrate(problem, times, mean, x * tolerance, most) for x in (1.0, _LOOSER))
         return _judged(tight, loose.u[-1, 0])
 
     return differentiable(run, problem)
@@ -236,7 +237,7 @@ def _judged(tight: Path, looser: Any) -> tuple[Any, Any, Any]:
 
 
 @eqx.filter_jit
-def _integrate(problem: MultiAssetDealer, times: int, mean: bool, tolerance: Any, max_steps: int) -> Any:
+def _integrate(problem: MultiAssetDealer, times: int, mean: bool, tolerance: Any, max_steps: Any) -> Any:
     """Time is counted in shares of the horizon; unknowns have shape (1 or 2, n_1, ..., n_d)."""
     q = jnp.asarray(nodes(problem))
     permitted = [problem.may_fill(side, q).astype(q.dtype) for _, side in _SIDES]

@@ -125,9 +125,10 @@ def _log_weights(problem: MultiAssetDealer, guess: Surface, tau: Any, start: Any
         """(paths, 2 d), bids first."""
         up, down = jax.vmap(lambda q: guess.changes(middle, q))(q)
         sides = zip((+1, -1), (up, down), scale.T, strict=True)
-        return jnp.concatenate(
-            [c[None] * jnp.exp(kappa * change[0]) * problem.may_fill(side, q) for side, change, c in sides], axis=-1
-        )
+        found = [
+            jnp.where(problem.may_fill(side, q), c[None] * jnp.exp(kappa * change[0]), 0.0) for side, change, c in sides
+        ]
+        return jnp.concatenate(found, axis=-1)
 
     def value(middle: Any, q: Any) -> Any:
         return jax.vmap(lambda q: guess.value(middle, q))(q)

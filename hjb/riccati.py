@@ -164,9 +164,10 @@ def _form(cost: Any, d: int) -> Any:
 
 @eqx.filter_jit
 def _residual(problem: MultiAssetDealer, surface: QuadraticSurface) -> Any:
-    """The largest defect with an empty book and one lot off it, in units of what an empty book earns."""
+    """The largest defect with an empty book and up to two lots off it, in units of what an empty book earns."""
     unit = jnp.eye(problem.dimension)
-    q = jnp.concatenate([jnp.zeros_like(unit[:1]), unit, -unit])
+    q = jnp.concatenate([jnp.zeros_like(unit[:1]), unit, -unit, unit + jnp.roll(unit, 1, axis=1)])
     tau = problem.horizon * jnp.asarray([1.0, 0.5, 0.1, 0.01])
-    gap, earned = jax.vmap(lambda t: defect(problem, surface, jnp.broadcast_to(t, q.shape[:1]), q))(tau)
-    return jnp.max(jnp.abs(gap)) / jnp.max(jnp.abs(earned[:, 0]))
+    times, books = jnp.repeat(tau, q.shape[0]), jnp.tile(q, (tau.size, 1))
+    gap, earned = defect(problem, surface, times, books)
+    return jnp.max(jnp.abs(gap)) / jnp.max(jnp.abs(earned[:: q.shape[0]]))

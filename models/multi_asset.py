@@ -90,7 +90,7 @@ class MultiAssetDealer(Dealer):
         ask_demand: Any,
         lot: Any,
         max_inventory: Any,
-        objective: Objective,
+        objective: Any,
         correlation: Any = None,
         drift: Any = 0.0,
     ):
