@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .finite_difference import FiniteDifference
     from .investor import InvestorSolution, solve_investor
     from .lattice import Lattice
+    from .neural.method import Neural
     from .options import VegaGrid
     from .options_solution import OptionsSolution
     from .policy import Policy
@@ -33,6 +34,7 @@ __all__ = [
     "InvestorSolution",
     "Lattice",
     "Moments",
+    "Neural",
     "NotConverged",
     "OptionsSolution",
     "Policy",
@@ -68,6 +70,7 @@ make_lazy(
         "lattice": ("Lattice",),
         "options": ("VegaGrid",),
         "options_solution": ("OptionsSolution",),
+        "neural.method": ("Neural",),
         "policy": ("Policy",),
         "pre_commitment": ("PreCommitmentFrontier", "TargetMethod", "pre_commitment_frontier"),
         "sensitivity": ("quote_gradient",),

@@ -30,11 +30,14 @@ from .closed_form import ClosedForm
 from .currency import solve_currency
 from .finite_difference import FiniteDifference
 from .lattice import Lattice
+from .neural.method import Neural
 from .options import VegaGrid, solve_options
 from .pre_commitment import TargetMethod
 from .solution import NotConverged, Solution
 
-METHODS = {method.__name__: method for method in (ClosedForm, FiniteDifference, Lattice, TargetMethod, VegaGrid)}
+METHODS = {
+    method.__name__: method for method in (ClosedForm, FiniteDifference, Lattice, Neural, TargetMethod, VegaGrid)
+}
 
 
 def solve(problem: Dealer, method: Any = None) -> Solution:
