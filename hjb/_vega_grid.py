@@ -85,7 +85,7 @@ class VegaEquation:
         price = -self.change(value) / self.trade[:, None, None]
         distance, rate = np.empty_like(price), np.empty_like(price)
         for side, demand in enumerate((self.book.bid_demand, self.book.ask_demand)):
-            found = _in_chunks(demand, np.moveaxis(price[side], 0, -1))
+            found = in_chunks(demand, np.moveaxis(price[side], 0, -1))
             distance[side], rate[side] = (np.moveaxis(part, -1, 0) for part in found)
         open_ = self.permitted[..., None]
         rate *= open_
@@ -160,7 +160,7 @@ def _variance_generator(book: OptionsBook, nodes: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def _in_chunks(demand: Any, price: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def in_chunks(demand: Any, price: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Best distances and rates for prices (..., options), sought by so many rows at a time."""
     rows = price.reshape(-1, price.shape[-1])
     padded = np.concatenate([rows, np.zeros((-len(rows) % _CHUNK, rows.shape[1]))])

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from ..models._precision import is_traced
+from ..models.heston import Heston
 from ..models.options_book import OptionsBook, best_response
 from ._tables import Tables, clock
 from ._vega_grid import Marched, VegaEquation, VegaRange, march
@@ -74,10 +75,8 @@ class VegaGrid(eqx.Module):
         """The finest grid for a book. Raises `ValueError` where the range misses the variance of now."""
         now = float(book.variance)
         if self.variance_range is None:
-            law, horizon = book.physical, float(book.horizon)
-            largest = max(now, float(law.long_run_variance))
-            deviation = float(law.volatility_of_variance) * np.sqrt(largest * horizon)
-            reach = max(_DEVIATIONS * deviation + abs(float(law.drift(now))) * horizon, 0.01 * now)
+            mean, deviation = _variance_at(book.physical, now, float(book.horizon))
+            reach = max(_DEVIATIONS * deviation + abs(mean - now), 0.01 * now)
             low, high = max(now - reach, _LEAST_SHARE * now), now + reach
         else:
             low, high = self.variance_range
@@ -106,6 +105,14 @@ class VegaGrid(eqx.Module):
 
     def solve_batch(self, problems: Any, stacked: Any) -> Any:
         raise ValueError("an options book is solved one at a time; call solve for each")
+
+
+def _variance_at(law: Heston, now: float, t: float) -> tuple[float, float]:
+    """Mean and standard deviation of the variance `t` years from now (Cox, Ingersoll and Ross 1985, equation 19)."""
+    kappa, theta, xi = (float(x) for x in (law.reversion, law.long_run_variance, law.volatility_of_variance))
+    gone = -np.expm1(-kappa * t)
+    square = xi**2 / kappa * gone * (now * (1 - gone) + 0.5 * theta * gone)
+    return now + (theta - now) * gone, float(np.sqrt(square))
 
 
 def solve_options(book: OptionsBook, method: Any) -> OptionsSolution:

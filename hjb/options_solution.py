@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..models import case
-from ..models._precision import in_float64
+from ..models._precision import in_float64, is_traced
 from ..models.channels import Quotes
-from ..models.options_book import of_option
+from ..models.options_book import best_response, of_option
 from ._interpolation import cubic
+from ._vega_grid import in_chunks
 from .policy import Policy
 from .solution import Solution, method_to_data, write_whole
 
@@ -40,19 +40,21 @@ class OptionsPolicy(Policy):
     def dimension(self) -> int:
         return 2
 
-    @in_float64
     def _quotes(self, t: Any, state: Any) -> Quotes:
         vega, variance = state["vega"], state.get("variance", self.problem.variance)
-        t, vega, variance = jnp.broadcast_arrays(t, vega, variance)
-        options = jnp.arange(self.trade.shape[0])
+        traced = is_traced(self, t, vega, variance)
+        xp = jnp if traced else np
+        t, vega, variance = (x[..., None] for x in xp.broadcast_arrays(*map(xp.asarray, (t, vega, variance))))
+        signed = xp.concatenate([self.trade, -self.trade]).reshape((1,) * (t.ndim - 1) + (-1,))
+        landed = vega + signed
+        price = (self.value(t, vega, variance) - self.value(t, landed, variance)) / xp.abs(signed)
+        allowed = xp.abs(landed) <= self.problem.vega_limit + 1e-9 * xp.abs(signed)
         sides = []
-        for side in (+1, -1):
-
-            def one(option: Any, side: int = side) -> Any:
-                every = jnp.broadcast_to(option, vega.shape)
-                return self.volatility(t, vega, variance, side, every) * self.vegas[option]
-
-            sides.append(jnp.moveaxis(jax.vmap(one)(options), 0, -1))
+        for part, demand in enumerate((self.problem.bid_demand, self.problem.ask_demand)):
+            own = slice(part * self.trade.shape[0], (part + 1) * self.trade.shape[0])
+            distance, _ = (best_response if traced else in_chunks)(demand, price[..., own])
+            vegas = xp.asarray(self.vegas).reshape((*signed.shape[:-1], -1))
+            sides.append(xp.where(allowed[..., own], distance * vegas, xp.nan))
         return Quotes(*sides)
 
     def volatility(self, t: Any, vega: Any, variance: Any, side: Any, option: Any) -> Any:
@@ -61,21 +63,25 @@ class OptionsPolicy(Policy):
         landed = vega + side * trade
         allowed = jnp.abs(landed) <= self.problem.vega_limit + 1e-9 * trade
         price = (self.value(t, vega, variance) - self.value(t, landed, variance)) / trade
-        bids, asks = (
-            of_option(demand, option).best_response(lambda ratio: price + ratio)
-            for demand in (self.problem.bid_demand, self.problem.ask_demand)
-        )  # of one side the compiler drops the other where `side` is a number
-        return jnp.where(allowed, jnp.where(side > 0, bids, asks), jnp.nan)
+        demands = {+1: self.problem.bid_demand, -1: self.problem.ask_demand}
+        wanted = [side] if isinstance(side, int) else [+1, -1]
+        found = [of_option(demands[one], option).best_response(lambda ratio: price + ratio) for one in wanted]
+        return jnp.where(allowed, found[0] if len(found) == 1 else jnp.where(side > 0, *found), jnp.nan)
 
     def value(self, t: Any, vega: Any, variance: Any) -> Any:
         """`v` between the nodes, by cubics."""
-        share = jnp.clip(1 - t / self.problem.horizon, 0.0, 1.0)
-        row = (self.table.shape[0] - 1) * jnp.sqrt(share)
-        places = [
-            jnp.clip((x - self.first[i]) / self.spacing[i], 0, self.table.shape[i + 1] - 1.0)
-            for i, x in enumerate((vega, variance))
-        ]
-        return cubic(self.table, row, *places)
+        return _between(self.table, self.problem.horizon, self.first, self.spacing, t, vega, variance)
+
+
+@in_float64
+def _between(table: Any, horizon: Any, first: Any, spacing: Any, t: Any, vega: Any, variance: Any) -> Any:
+    """A table (times, vega, variance) between its nodes, by cubics; beyond its ends it is what it is there."""
+    t, vega, variance = jnp.broadcast_arrays(t, vega, variance)
+    row = (table.shape[0] - 1) * jnp.sqrt(jnp.clip(1 - t / horizon, 0.0, 1.0))
+    places = [
+        jnp.clip((x - first[i]) / spacing[i], 0.0, table.shape[i + 1] - 1.0) for i, x in enumerate((vega, variance))
+    ]
+    return cubic(table, row, *places)
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,36 +96,31 @@ class OptionsSolution(Solution):
 
     @property
     def policy(self) -> OptionsPolicy:
-        axes, book = self.tables.axes, self.problem
+        book, (first, spacing) = self.problem, self._lattice
         return OptionsPolicy(
-            book,
-            np.asarray(self.tables.value),
-            np.asarray(book.size),
-            np.asarray(book.vegas),
-            np.array([axis[0] for axis in axes]),
-            np.array([axis[1] - axis[0] for axis in axes]),
+            book, np.asarray(self.tables.value), np.asarray(book.size), np.asarray(book.vegas), first, spacing
         )
+
+    @property
+    def _lattice(self) -> tuple[np.ndarray, np.ndarray]:
+        axes = self.tables.axes
+        return np.array([axis[0] for axis in axes]), np.array([axis[1] - axis[0] for axis in axes])
 
     def value(self, t: Any = 0.0, **state: Any) -> Any:
         """`v`: the mean profit less the charge for vega carried, money."""
-        return super().value(t, **self._completed(state))
+        return self._read(self.tables.value, t, state)
 
     def expected_wealth(self, t: Any = 0.0, **state: Any) -> Any:
         """The mean profit from `t` to the horizon under the best quotes, money."""
-        return super().expected_wealth(t, **self._completed(state))
+        return self._read(self.tables.mean, t, state)
 
     def profit_deviation(self, t: Any = 0.0, **state: Any) -> Any:
         """The standard deviation of that profit, money."""
-        squared = self._at(self.profit_variance, t, self._completed(state))
-        return np.sqrt(np.maximum(squared, 0.0))
+        return np.sqrt(np.maximum(self._read(self.profit_variance, t, state), 0.0))
 
     def quotes(self, t: Any = 0.0, **state: Any) -> Quotes:
         """Distances from the model's prices, in price, (..., options); nan where a fill would cross the limit."""
-        state = self._completed(state)
-        self._check_time(t)
-        for name, axis in zip(self.names, self.tables.axes, strict=True):
-            self._check_inside(name, state[name], axis)
-        return self.policy(t, state)
+        return self.policy(t, self._completed(t, state))
 
     def volatility_quotes(self, t: Any = 0.0, **state: Any) -> Quotes:
         """The same distances in points of implied volatility, `100 delta_i/Vega_i`: 1 is one point."""
@@ -127,11 +128,20 @@ class OptionsSolution(Solution):
         bid, ask = self.quotes(t, **state)
         return Quotes(POINTS * bid / vegas, POINTS * ask / vegas)
 
-    def _completed(self, state: dict[str, Any]) -> dict[str, Any]:
-        unknown = [name for name in state if name not in self.problem.names]
+    def _read(self, table: Any, t: Any, state: dict[str, Any]) -> Any:
+        named = self._completed(t, state)
+        return _between(table, self.problem.horizon, *self._lattice, t, *(named[name] for name in self.names))
+
+    def _completed(self, t: Any, state: dict[str, Any]) -> dict[str, Any]:
+        unknown = [name for name in state if name not in self.names]
         if unknown:
-            raise TypeError(f"OptionsBook has no state {unknown[0]!r}; its state is {', '.join(self.problem.names)}")
-        return {"vega": 0.0, "variance": float(self.problem.variance), **state}
+            raise TypeError(f"OptionsBook has no state {unknown[0]!r}; its state is {', '.join(self.names)}")
+        self._check_time(t)
+        named = {"vega": 0.0, "variance": float(self.problem.variance), **state}
+        for name, axis in zip(self.names, self.tables.axes, strict=True):
+            if not is_traced(named[name]):
+                self._check_inside(name, named[name], axis)
+        return named
 
     def _check_inside(self, name: str, state: Any, axis: Any) -> None:
         low, high = float(axis[0]), float(axis[-1])

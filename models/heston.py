@@ -16,8 +16,6 @@ week to ten years, correlated or not, and whether or not the variance can touch 
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -43,24 +41,6 @@ def _double_exponential() -> tuple[np.ndarray, np.ndarray]:
 
 
 _NODES, _WEIGHTS = _double_exponential()
-
-
-def _priced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function(model, spot, strike, maturity, variance)` in double precision, its inputs checked by name."""
-    compiled = in_float64(function)
-
-    @functools.wraps(function)
-    def wrapper(self: Any, spot: Any, strike: Any, maturity: Any, variance: Any) -> Any:
-        given = {"spot": spot, "strike": strike, "maturity": maturity}
-        for name, value in given.items():
-            if not is_traced(value):
-                check(f"{function.__name__}: {name}", parameter(value), above=0)
-        if not is_traced(variance):
-            hint = "it is the variance per year, the square of a volatility"
-            check(f"{function.__name__}: variance", parameter(variance), least=0, hint=hint)
-        return compiled(self, spot, strike, maturity, variance)
-
-    return wrapper
 
 
 class Heston(Stated):
@@ -98,11 +78,9 @@ class Heston(Stated):
         """`kappa (theta - nu)`, per year."""
         return self.reversion * (self.long_run_variance - variance)
 
-    @_priced
     def call(self, spot: Any, strike: Any, maturity: Any, variance: Any) -> Any:
         """Price of a call, in units of the spot."""
-        case = _case(self, spot, strike, maturity, variance)
-        return case.black_scholes() + case.integral(lambda point: point.calm - point.wild)
+        return _greeks(self, "call", spot, strike, maturity, variance).price
 
     def put(self, spot: Any, strike: Any, maturity: Any, variance: Any) -> Any:
         """Price of a put: the call's less `S - K`."""
@@ -112,18 +90,47 @@ class Heston(Stated):
         """The volatility per sqrt(year) at which Black and Scholes ask the same price."""
         return implied_volatility(self.call(spot, strike, maturity, variance), spot, strike, maturity)
 
-    @_priced
     def vega(self, spot: Any, strike: Any, maturity: Any, variance: Any) -> Any:
         """`dC/d sqrt(nu) = 2 sqrt(nu) dC/dnu`, price per unit of volatility (of 1, which is 100 volatility points)."""
-        case = _case(self, spot, strike, maturity, variance)
-        return 2 * jnp.sqrt(case.variance) * case.integral(lambda point: -point.by_variance * point.wild)
+        return _greeks(self, "vega", spot, strike, maturity, variance).vega
 
-    @_priced
     def delta(self, spot: Any, strike: Any, maturity: Any, variance: Any) -> Any:
         """`dC/dS` at constant variance."""
-        case = _case(self, spot, strike, maturity, variance)
-        calm = norm.cdf(case.upper)  # of the Black-Scholes part; the rest is sqrt(S) S^{iu}, differentiated
-        return calm + case.integral(lambda point: (0.5 + 1j * point.u) * (point.calm - point.wild)) / case.spot
+        return _greeks(self, "delta", spot, strike, maturity, variance).delta
+
+
+class _Greeks(NamedTuple):
+    """A call's price and two slopes, from one program: most of the work is the characteristic function."""
+
+    price: Any
+    vega: Any
+    delta: Any
+
+
+def _greeks(model: Heston, asked: str, spot: Any, strike: Any, maturity: Any, variance: Any) -> _Greeks:
+    """Inputs checked by name, unless they are traced; then computed in double precision."""
+    for name, value in {"spot": spot, "strike": strike, "maturity": maturity}.items():
+        if not is_traced(value):
+            check(f"{asked}: {name}", parameter(value), above=0)
+    if not is_traced(variance):
+        hint = "it is the variance per year, the square of a volatility"
+        check(f"{asked}: variance", parameter(variance), least=0, hint=hint)
+    return _computed(model, spot, strike, maturity, variance)
+
+
+@in_float64
+def _computed(model: Heston, spot: Any, strike: Any, maturity: Any, variance: Any) -> _Greeks:
+    case = _case(model, spot, strike, maturity, variance)
+    point = case.point
+    rest = point.calm - point.wild
+    by_variance = case.integral(-point.by_variance * point.wild)
+    with jax.numpy_dtype_promotion("standard"):
+        by_log_spot = case.integral((0.5 + 1j * point.u) * rest)  # of sqrt(S) S^{iu}
+    return _Greeks(
+        price=case.black_scholes() + case.integral(rest),
+        vega=2 * jnp.sqrt(case.variance) * by_variance,
+        delta=norm.cdf(case.upper) + by_log_spot / case.spot,
+    )
 
 
 @in_float64
@@ -172,10 +179,10 @@ class _Case(NamedTuple):
         return _black_scholes(self.spot, self.strike, self.deviation)
 
     def integral(self, numerator: Any) -> Any:
-        """`sqrt(S K)/pi Re int e^{iuk} numerator(u) / (u^2 + 1/4) du`."""
+        """`sqrt(S K)/pi Re int e^{iuk} numerator / (u^2 + 1/4) du` for the numerator at every `u`."""
         with jax.numpy_dtype_promotion("standard"):  # real times complex, whatever the caller forbids
             u = self.point.u
-            integrand = jnp.exp(1j * u * self.moneyness[..., None]) * numerator(self.point) / (u * u + 0.25)
+            integrand = jnp.exp(1j * u * self.moneyness[..., None]) * numerator / (u * u + 0.25)
             total = jnp.sum(jnp.real(self.turn * integrand) * _spread(_WEIGHTS, u), axis=-1)
         return jnp.sqrt(self.spot * self.strike) / np.pi * total
 

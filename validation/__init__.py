@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         wrong,
     )
     from .messages import DataError, Messages, read_messages
+    from .options_simulation import OptionsSimulation, simulate_options
     from .order_flow import Hawkes, ZeroIntelligence, fit_hawkes
     from .replay import OwnOrder, Record, Replayed, read_record, replay
     from .report import write_report
@@ -41,6 +42,7 @@ __all__ = [
     "HawkesMarket",
     "HybridRules",
     "Messages",
+    "OptionsSimulation",
     "OwnOrder",
     "PoissonMarket",
     "Population",
@@ -67,6 +69,7 @@ __all__ = [
     "replay",
     "settlement_loss",
     "simulate",
+    "simulate_options",
     "simulate_currency",
     "sweep",
     "write_report",
@@ -95,6 +98,7 @@ make_lazy(
         ),
         "matching": (),
         "messages": ("DataError", "Messages", "read_messages"),
+        "options_simulation": ("OptionsSimulation", "simulate_options"),
         "order_flow": ("Hawkes", "ZeroIntelligence", "fit_hawkes"),
         "replay": ("OwnOrder", "Record", "Replayed", "read_record", "replay"),
         "report": ("write_report",),
