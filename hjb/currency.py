@@ -234,18 +234,23 @@ class CurrencyPolicy(Policy):
 
 
 def solve_currency(problem: CurrencyDealer | CurrencyBook, method: Any) -> Solution:
-    """Solve one pair by `FiniteDifference` or `Lattice`, one or several by `ClosedForm`; called by `solve`."""
+    """Solve one pair by `FiniteDifference` or `Lattice`, one or several by `ClosedForm` or `Neural`."""
     if isinstance(method, ClosedForm):
         return solve_book(problem, method)
+    if hasattr(method, "trained"):  # `Neural`, which is imported only where it is wanted
+        from .neural.currency import solve_by_network
+
+        return solve_by_network(problem, method)
     if isinstance(problem, CurrencyBook):
         raise ValueError(
-            f"CurrencyBook is solved by ClosedForm(), not by {type(method).__name__}, which takes one pair"
+            f"CurrencyBook is solved by ClosedForm() or Neural(), not by {type(method).__name__}, which takes one pair"
         )
     if is_traced(problem):
         raise ValueError("CurrencyDealer is solved outside jit, grad and vmap: its numbers are worked out by NumPy")
     if not isinstance(method, FiniteDifference | Lattice):
         raise ValueError(
-            f"CurrencyDealer is solved by FiniteDifference(), Lattice() or ClosedForm(), not by {type(method).__name__}"
+            "CurrencyDealer is solved by FiniteDifference(), Lattice(), ClosedForm() or Neural(), "
+            f"not by {type(method).__name__}"
         )
     if method.half_width is not None:
         raise ValueError(f"{type(method).__name__}: leave half_width out; CurrencyDealer's max_inventory is the grid's")

@@ -110,12 +110,15 @@ class Riccati(NamedTuple):
         )
         return root + np.diag(shift)
 
+    def spread(self, a: np.ndarray) -> np.ndarray:
+        """Covariance of the positions, M^2, in the stationary law that the expansion implies with `A = a`."""
+        pull = self.bend[:, None] * a + self.market[:, None] * (a - np.diag(self.impact))
+        return solve_continuous_lyapunov(pull, np.diag(self.bid.squared + self.ask.squared))
+
     def hedged_share(self, a: np.ndarray, half_spread: np.ndarray) -> np.ndarray:
-        """`P(|p| > psi)` under the Gaussian law of the positions that the expansion implies with `A = a`."""
+        """`P(|p| > psi)` if that law is Gaussian."""
         net = a - np.diag(self.impact)
-        pull = self.bend[:, None] * a + self.market[:, None] * net
-        spread = solve_continuous_lyapunov(pull, np.diag(self.bid.squared + self.ask.squared))
-        deviation = np.sqrt(np.diag(net @ spread @ net.T))
+        deviation = np.sqrt(np.diag(net @ self.spread(a) @ net.T))
         return 2 * ndtr(-half_spread / np.maximum(deviation, np.finfo(float).tiny))
 
 
@@ -184,6 +187,12 @@ class CurrencyBookSolution(Solution):
         a, _, _ = self.coefficients(t)
         slope = self.slope(t, inventory)[..., pair, None]
         return -side * slope + 0.5 * self.problem.pairs[pair].sizes * a[..., pair, pair, None]
+
+    def reservations(self, t: Any, inventory: Any, pair: Any, side: Any, size: Any) -> Any:
+        """Reservation distances of single requests, bp: `inventory` is (n, pairs), all else of shape (n,)."""
+        number = np.arange(np.size(pair))
+        a, _, _ = self.coefficients(t)
+        return -side * self.slope(t, inventory)[number, pair] + 0.5 * size * a[number, pair, pair]
 
     def quotes(self, t: Any = 0.0, pair: int = 0, **state: Any) -> Quotes:
         """Distances of one pair (counted from 0), bp, shape (..., tiers, sizes); nan where a fill passes its limit."""

@@ -150,9 +150,7 @@ class _Book:
         self.solution = solution
 
     def reservation(self, t: Any, q: Any, pair: Any, side: Any, size: Any) -> Any:
-        paths = np.arange(pair.size)
-        a, _, _ = self.solution.coefficients(t)
-        return -side * self.solution.slope(t, q)[paths, pair] + 0.5 * size * a[paths, pair, pair]
+        return self.solution.reservations(t, q, pair, side, size)
 
     def hedge(self, t: Any, q: Any) -> Any:
         return self.solution.hedge_rate(t, inventory=q)

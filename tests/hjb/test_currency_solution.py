@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 import twosided as ts
+from twosided.hjb._currency_equation import CurrencyEquation
 
 MODELS, HJB = ts.models, ts.hjb
 PUBLISHED_SPREADS, PUBLISHED_THRESHOLD = (0.5484, 0.2660), 14.45  # bp at 1 M, time 0 and no position; M
@@ -343,3 +345,66 @@ def test_a_book_is_saved_and_refuses_what_does_not_fit(tmp_path):
         solution.quotes(pair=2)
     with pytest.raises(ValueError, match="CurrencyBook is solved by ClosedForm"):
         solve(solution.problem, HJB.Lattice())
+
+
+@pytest.mark.slow
+def test_a_network_learns_the_published_dealer(published):
+    """Value to 1e-4 of its largest, quotes to 1e-3 bp, hedging to a per cent of a steady 10 bn per day."""
+    method = HJB.Neural(points=2048, iterations=150, refresh=15)
+    network = solve(published.problem, method)
+    assert network.converged
+    q = np.array([-10.0, 0.0, 5.0, 10.0, 14.0, 20.0, 30.0])
+    apart = network.value(inventory=q[:, None]) - published.value(inventory=q)
+    assert np.max(np.abs(apart)) < 1e-4 * published.value()
+    ours, exact = network.quotes(inventory=q[:, None]), published.quotes(inventory=q)
+    np.testing.assert_allclose(ours.bid, exact.bid, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(ours.ask, exact.ask, rtol=0, atol=1e-3)
+    rate = network.hedge_rate(inventory=q[:, None])[:, 0]
+    np.testing.assert_allclose(rate, published.hedge_rate(inventory=q), rtol=0, atol=100.0)
+    with pytest.raises(ValueError, match="checkpoint"):
+        network.save("nowhere")
+    with pytest.raises(ValueError, match="no coefficients"):
+        network.coefficients()
+
+
+def exact_pair(problem):
+    """`theta` at time 0 of two pairs on whole M, every line of the lattice by the equation of one pair."""
+    lines = [CurrencyEquation(pair, 1, wide=True) for pair in problem.pairs]
+    first, second = lines[0].q[:, None], lines[1].q[None, :]
+    (a, b), (_, c) = problem.covariance
+    cost = 0.5 * float(problem.risk_aversion) * (a * first**2 + 2 * b * first * second + c * second**2)
+
+    def rate(_, flat):
+        theta = flat.reshape(cost.shape)
+        change = -cost
+        for number, row in enumerate(theta.T):
+            change[:, number] += lines[0].rate(row) + lines[0].cost
+        for number, row in enumerate(theta):
+            change[number] += lines[1].rate(row) + lines[1].cost
+        return change.ravel()
+
+    found = solve_ivp(rate, (0.0, float(problem.horizon)), np.zeros(cost.size), rtol=1e-5, atol=1e-4)
+    return found.y[:, -1].reshape(cost.shape)
+
+
+@pytest.mark.slow
+def test_two_correlated_pairs_against_their_own_lattice():
+    """Measured: the closed form's value is 2 per cent too high and its quotes within 0.01 bp; the network's 1e-3."""
+    small = {"sizes": (1.0, 2.0), "shares": (0.6, 0.4), "max_inventory": 12.0, "horizon": 0.01, "volatility": 70.0}
+    pairs = (dealer(**small), dealer(**{**small, "volatility": 90.0}, bid_demand=tiers(800.0, 900.0)))
+    problem = MODELS.CurrencyBook(pairs, [[1.0, 0.7], [0.7, 1.0]])
+    exact, middle = exact_pair(problem), 12
+    nearly = solve(problem)
+    network = solve(problem, HJB.Neural(points=2048, iterations=120, refresh=15))
+    flat = exact[middle, middle]
+    print(flat, nearly.value(), network.value(), network.residual)
+    assert float(nearly.value()) == pytest.approx(flat, rel=0.04)
+    assert float(network.value()) == pytest.approx(flat, rel=1e-3)
+    for i, j in ((0, 0), (3, 0), (2, -2)):
+        held, place = [float(i), float(j)], (middle + i, middle + j)
+        price = (exact[place] - exact[place[0], place[1] + np.array([1, 2])]) / pairs[1].sizes
+        distance = pairs[1].response(+1, price)[0]
+        for solution, allowed in ((nearly, 0.02), (network, 2e-3)):
+            found = solution.quotes(pair=1, inventory=held).bid
+            print(i, j, np.max(np.abs(found - distance)))
+            np.testing.assert_allclose(found, distance, rtol=0, atol=allowed)
