@@ -46,7 +46,7 @@ class BoundError(ValueError):
 
 
 def simulate(
-    problem: Problem,
+    problem: Problem | MultiAssetDealer,
     policy: Policy,
     paths: int,
     seed: int = 0,

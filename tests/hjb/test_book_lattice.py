@@ -25,10 +25,10 @@ def reference(demand, correlation=-0.4, **changes):
 def dealer(demand, objective, correlation=-0.4, order=(0, 1), drift=(0.2, -0.1), limit=LIMIT):
     """The same book for the library, its assets in another order if wanted."""
     order = list(order)
-    sides = [[M.Exponential(demand["scale"][i][j], demand["decay"][i][j]) for i in order] for j in (0, 1)]
+    bids, asks = ([M.Exponential(demand["scale"][i][j], demand["decay"][i][j]) for i in order] for j in (0, 1))
     drift = np.asarray(drift)[order]
     return M.MultiAssetDealer(
-        VOLATILITY[order], 1.5, *sides, LOT[order], limit, objective, correlation=correlation, drift=drift
+        VOLATILITY[order], 1.5, bids, asks, LOT[order], limit, objective, correlation=correlation, drift=drift
     )
 
 
@@ -207,9 +207,9 @@ def three_assets():
 def test_three_assets_of_31_inventories_each_agree_with_a_krylov_method():
     lot, volatility, correlation, covariance = three_assets()
     scale, kappa = np.array([[1.5, 1.2], [0.6, 0.9], [1.0, 0.4]]), 1.5
-    sides = [[M.Exponential(scale[i, j], kappa * lot[i]) for i in range(3)] for j in (0, 1)]
+    bids, asks = ([M.Exponential(scale[i, j], kappa * lot[i]) for i in range(3)] for j in (0, 1))
     objective = M.ExponentialUtility(0.05)
-    problem = M.MultiAssetDealer(volatility, 1.0, *sides, lot, 15, objective, correlation=correlation, drift=0.1)
+    problem = M.MultiAssetDealer(volatility, 1.0, bids, asks, lot, 15, objective, correlation=correlation, drift=0.1)
     decay = kappa * np.broadcast_to(lot[:, None], (3, 2))
     book = Book(scale, decay, lot, covariance, 1.0, (15, 15, 15), 0.05, drift=0.1)
     solution = ts.solve(problem)
@@ -222,9 +222,9 @@ def test_three_assets_of_31_inventories_each_agree_with_a_krylov_method():
 def test_three_assets_of_31_inventories_each_agree_with_a_runge_kutta_method():
     lot, volatility, correlation, covariance = three_assets()
     scale, decay = np.array([[1.5, 1.2], [0.6, 0.9], [1.0, 0.4]]), np.array([[1.5, 1.1], [0.9, 0.6], [2.0, 2.5]])
-    sides = [[M.Exponential(scale[i, j], decay[i, j]) for i in range(3)] for j in (0, 1)]
+    bids, asks = ([M.Exponential(scale[i, j], decay[i, j]) for i in range(3)] for j in (0, 1))
     objective = M.ExponentialUtility(0.05)
-    problem = M.MultiAssetDealer(volatility, 1.0, *sides, lot, 15, objective, correlation=correlation, drift=0.1)
+    problem = M.MultiAssetDealer(volatility, 1.0, bids, asks, lot, 15, objective, correlation=correlation, drift=0.1)
     solution = ts.solve(problem)
     expected = Book(scale, decay, lot, covariance, 1.0, (15, 15, 15), 0.05, drift=0.1).utility()
     gap = np.max(np.abs(everywhere(solution) - expected))

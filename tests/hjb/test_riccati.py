@@ -150,13 +150,14 @@ def test_a_book_can_be_differentiated_in_its_parameters():
             [0.5, 0.8], 1.3, M.Exponential(1.1, 1.5), M.Exponential(1.4, 1.5), 1.0, 3,
             M.RiskPenalty(aversion, 0.05), correlation=correlation,
         )  # fmt: skip
-        return ts.solve(problem, method).surface.value(jnp.asarray(1.3), jnp.asarray([1.0, -1.0]))
+        solution = ts.solve(problem, method)
+        assert isinstance(solution, ts.hjb.BookSolution)
+        return solution.surface.value(jnp.asarray(1.3), jnp.asarray([1.0, -1.0]))
 
     with jax.enable_x64(True):
         for method in (ts.hjb.ClosedForm(), ts.hjb.Lattice(times=32)):
             for i in (0, 1):
-                at = np.array([0.2, 0.3])
-                step = 1e-5 * np.eye(2)[i]
-                slope = jax.grad(value, argnums=i)(*at, method)
-                difference = (value(*(at + step), method) - value(*(at - step), method)) / 2e-5
+                slope = jax.grad(value, argnums=i)(0.2, 0.3, method)
+                up, down = (value(0.2 + (i == 0) * h, 0.3 + (i == 1) * h, method) for h in (1e-5, -1e-5))
+                difference = (up - down) / 2e-5
                 assert float(slope) == pytest.approx(float(difference), rel=1e-6)
