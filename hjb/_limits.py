@@ -78,7 +78,8 @@ def barred(problem: Any, stock: Any, cash: Any) -> Any:
     """Where wealth would not cover two lots either way: 1, elsewhere 0. There the grid is too lenient."""
     poor = jnp.zeros_like(stock + cash)
     for requirement in problem.to_raise:
-        poor = jnp.where(stock + cash < _floor(requirement, problem.size), 1.0, poor)
+        margin = (jnp.asarray(requirement.long) > 0) & (jnp.asarray(requirement.short) > 0)
+        poor = jnp.where(margin & (stock + cash < _floor(requirement, problem.size, stock + cash)), 1.0, poor)
     return poor
 
 
@@ -88,7 +89,7 @@ def _kept(requirement: Requirement, held: Any, wealth: Any, size: Any, cell: tup
     On the grid wealth counts as enough for two lots at least. A dealer too poor for one could never trade again, and
     beside that trap the value would fall off a cliff, which no payment for a fill would be worth the risk of.
     """
-    floor = _floor(requirement, size)
+    floor = _floor(requirement, size, wealth)
     middle, slope = jnp.maximum(wealth, floor) - requirement.of(held), _slope(requirement, held)
     rich = wealth > floor
     half_stock = 0.5 * cell[0] * jnp.maximum(jnp.abs(jnp.where(rich, 1 - slope, slope)), _THIN)
@@ -96,9 +97,12 @@ def _kept(requirement: Requirement, held: Any, wealth: Any, size: Any, cell: tup
     return share, jnp.where(middle >= -1e-9 * size, 1.0, 0.0)
 
 
-def _floor(requirement: Requirement, size: Any) -> Any:
+def _floor(requirement: Requirement, size: Any, wealth: Any) -> Any:
+    """The least that `wealth` counts as; under a credit line, of those only who owe more than it with no stock left."""
     long, short = jnp.asarray(requirement.long), jnp.asarray(requirement.short)
-    return jnp.where((long > 0) & (short > 0), _LEAST_LOTS * jnp.maximum(long, short) * size, -jnp.inf)
+    margin = _LEAST_LOTS * jnp.maximum(long, short) * size
+    bankrupt = jnp.where(wealth < -requirement.line, _LEAST_LOTS * long * size - requirement.line, -jnp.inf)
+    return jnp.where((long > 0) & (short > 0), margin, bankrupt)
 
 
 def forced_by_stock(problem: Any, side: int, stock: Any, spacing: Any) -> Any:

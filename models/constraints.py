@@ -42,6 +42,11 @@ class Requirement(NamedTuple):
         """`R(S)`, money."""
         return self.long * jnp.maximum(stock, 0.0) + self.short * jnp.maximum(-stock, 0.0) - self.line
 
+    def gap(self, stock: Any, wealth: Any) -> Any:
+        """What wealth lacks; minus infinity for a margin of nothing, which asks nothing of any position."""
+        asks = (jnp.asarray(self.long) != 0) | (jnp.asarray(self.short) != 0)
+        return jnp.where(asks, self.of(stock) - wealth, -jnp.inf)
+
 
 def _optional(value: Any) -> Any:
     return None if value is None else parameter(value)

@@ -182,7 +182,7 @@ class StockCashDealer(Problem):
     def excess(self, y: Any, *others: Any) -> Any:
         beyond = super().excess(y)
         for requirement in self.to_keep if others else ():
-            beyond = jnp.maximum(beyond, requirement.of(y) - (y + others[0]))
+            beyond = jnp.maximum(beyond, requirement.gap(y, y + others[0]))
         return beyond
 
     @property

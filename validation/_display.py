@@ -33,6 +33,7 @@ class Display:
     """The axes of a problem's report.
 
     money: name of the unit of money.   lot: what one lot is, in words.
+    wealth: at which quotes that depend on stock and cash are shown, as a fill leaves it; None where they do not.
     """
 
     time: Axis
@@ -40,9 +41,27 @@ class Display:
     inventory: Axis
     money: str
     lot: str
+    wealth: float | None = None
+
+    def at(self, problem: Any, y: Any) -> dict[str, Any]:
+        """The state at which something is shown over inventories `y`."""
+        if self.wealth is None:
+            return {problem.names[0]: y}
+        return {problem.names[0]: y, problem.names[1]: self.wealth - np.asarray(y)}
+
+    def entry(self, tables: Any, table: Any) -> np.ndarray:
+        """Of a table of `tables`, what it says now for every node of the inventory, where things are shown."""
+        now = np.broadcast_to(table, tables.value.shape)[-1]
+        if now.ndim == 1:
+            return now
+        others = np.zeros_like(tables.y) if self.wealth is None else self.wealth - tables.y  # at the target, or cash
+        nearest = np.argmin(np.abs(tables.axes[1][None, :] - others[:, None]), axis=1)
+        return now[np.arange(tables.y.size), nearest]
 
 
-def display_for(problem: Any, units: Mapping[str, Any], typical_distance: float) -> Display:
+def display_for(
+    problem: Any, units: Mapping[str, Any], typical_distance: float, wealth: float | None = None
+) -> Display:
     """The axes for a problem whose numbers are counted in `units` (keys: time, money, distance, seconds_per_year,
     reference_price; all optional), given a typical distance in the problem's own unit."""
     money = units.get("money", "money")
@@ -58,7 +77,17 @@ def display_for(problem: Any, units: Mapping[str, Any], typical_distance: float)
         inventory=Axis(1 / size, "lots"),
         money=money,
         lot=lot,
+        wealth=wealth,
     )
+
+
+def shown_wealth(solution: Any, initial: Mapping[str, Any]) -> float | None:
+    """Where quotes that depend on cash are shown: the start, or what a margin asks before it lets a dealer trade."""
+    if solution is None or len(solution.tables.axes) == 1 or solution.tables.target is not None:
+        return None
+    if initial or getattr(solution.problem, "margin", None) is None:
+        return float(sum(initial.values()))
+    return float(solution.problem.margin.initial * solution.problem.max_stock)
 
 
 def typical_distance(solution: Any) -> float:

@@ -96,7 +96,7 @@ def quote_surfaces(solution: Any, display: Display, reach: float) -> Figure:
     horizon = float(solution.problem.horizon)
     t = horizon * (1 - np.linspace(1, 0, 241) ** 2)  # closer together near the horizon, where quotes change
     y = _inventories(solution.problem, reach, fine=True)
-    quotes = _quotes(solution, t[:, None], y[None, :])
+    quotes = solution.quotes(t[:, None], **display.at(solution.problem, y[None, :]))
     shown = {side: display.distance(getattr(quotes, side)).T for side in ("bid", "ask")}
     everything = np.concatenate([values[np.isfinite(values)] for values in shown.values()])
     low, high = np.percentile(everything, [0.5, 99.5])
@@ -137,7 +137,7 @@ def quotes_by_inventory(solution: Any, display: Display, reach: float) -> Figure
     figure, (left, right) = _panels(2, 3.6)
     styles = ((0.0, "o-", 1.0, "now"), (0.9, "--", 0.75, "90% of the time gone"), (0.99, ":", 0.75, "99% gone"))
     for share, style, strength, when in styles:
-        quotes = _quotes(solution, share * horizon, y)
+        quotes = solution.quotes(share * horizon, **display.at(problem, y))
         look: dict[str, Any] = {"alpha": strength, "markersize": 3.5, "linewidth": 1.5}
         for side, values, colour in (("bid", quotes.bid, BID), ("ask", quotes.ask, ASK)):
             name = side if share == 0 else None  # the line styles are told beside
@@ -164,8 +164,22 @@ def _inventories(problem: Any, reach: float, fine: bool) -> np.ndarray:
     return np.arange(-count * per_lot, count * per_lot + 1) * (size / per_lot)
 
 
-def _quotes(solution: Any, t: Any, y: Any) -> Any:
-    return solution.quotes(t, **{solution.problem.names[0]: y})
+def quotes_by_cash(solution: Any, display: Display) -> Figure:
+    """Both quotes now against the cash account, for a dealer who is short, flat and long."""
+    problem, cash = solution.problem, np.asarray(solution.tables.axes[1])
+    least, most = cash[0], min(cash[-1], 2 * float(display.wealth or 0.0) - cash[0])
+    x = np.linspace(least, most, 401)
+    figure, axes = _panels(2, 3.4, share_y=True)
+    for lots, style in ((-2, ":"), (0, "-"), (2, "--")):
+        quotes = solution.quotes(0.0, **{problem.names[0]: lots * float(problem.size), problem.names[1]: x})
+        for ax, values, colour in zip(axes, quotes, (BID, ASK), strict=True):
+            ax.plot(x, display.distance(values), style, color=colour, linewidth=1.5, label=f"{lots:+d} lots")
+    for ax, side in zip(axes, ("bid", "ask"), strict=True):
+        ax.set_title(side, fontsize=10)
+        ax.set_xlabel(f"cash ({display.money})")
+        ax.legend(fontsize=8, frameon=False)
+    axes[0].set_ylabel(display.distance.label("distance"))
+    return figure
 
 
 def wealth_distribution(wealth: np.ndarray, predicted: tuple[float, float] | None, money: str) -> Figure:
@@ -277,7 +291,7 @@ def errors_of_the_value(solution: Any, display: Display, reach: float) -> Figure
     tables, problem = solution.tables, solution.problem
     figure, (ax,) = _panels(1, 2.6)
     inside = np.abs(tables.y) <= reach * (1 + 1e-9)
-    error = np.broadcast_to(tables.error, tables.value.shape)[-1][inside]
+    error = display.entry(tables, tables.error)[inside]
     ax.semilogy(
         display.inventory(tables.y[inside]),
         np.maximum(error, np.finfo(float).tiny),

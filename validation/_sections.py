@@ -62,6 +62,13 @@ _MEANINGS = {
     "growth": "per {time}, of the stock",
     "volatility": "{price}per √{time}, of the reference price",
     "rate": "per {time}, risk-free",
+    "credit_line": "{money}, which no purchase may overdraw the cash account beyond",
+    "haircut": "share of stock held that is no collateral for credit",
+    "short_limit": "{money}, which no sale may take the short stock beyond",
+    "liquidation_cost": "share of the stock left at the horizon that closing it costs",
+    "margin": "shares of the position that wealth must cover: to raise it, and at any time",
+    "forced_reduction": "trades per {time} while a limit is broken, and the share of their money lost",
+    "overnight": "{money} that the stock account is cut back to at each close but the last",
     "borrowing_rate": "per {time}, on negative cash",
     "short_fee": "per {time}, on short stock",
     "horizon": "{times} to go{converted}",
@@ -98,7 +105,9 @@ def parameter_rows(problem: Any, units: Mapping[str, Any], display: Display) -> 
         else "",
     }
     for name, value in problem.arguments().items():
-        if value is None or (name in ("short_fee", "adverse_selection", "drift") and float(value) == 0):
+        if value is None or (
+            name in ("short_fee", "adverse_selection", "drift", "liquidation_cost") and float(value) == 0
+        ):
             continue
         shown = _stated(value) if hasattr(value, "arguments") else number(value, 6)
         yield name.replace("_", " "), shown, _MEANINGS.get(name, "").format(**words)
@@ -107,6 +116,7 @@ def parameter_rows(problem: Any, units: Mapping[str, Any], display: Display) -> 
 def _stated(part: Any) -> str:
     """A demand or an objective as the call that builds it, with numbers as a reader wants them."""
     arguments = part.arguments()
+    arguments = {name: value for name, value in arguments.items() if value is not None}
     if any(np.ndim(value) for value in arguments.values()):
         return f"{type(part).__name__}({', '.join(arguments)})"
     inside = ", ".join(
@@ -246,19 +256,28 @@ def quotes_section(solution: Any, display: Display, reach: float) -> Section:
         "mean that time does not matter there. Grey: that side is not quoted, as a fill would cross the limit or is "
         "not worth it at any price.",
     )
+    if display.wealth is not None:
+        body += _image(
+            figures.quotes_by_cash(solution, display),
+            "Quotes against cash",
+            "The same distances now, for a dealer who is short, flat or long and holds more or less cash. Where the "
+            "lines are level, cash does not matter. Dearer borrowing shifts the bid away and the ask closer where cash "
+            "is negative; a line ends where that side is not quoted, as a fill would break a credit line or a margin.",
+        )
     return "The optimal quotes", body
 
 
 def _quote_table(solution: Any, display: Display, reach: float) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
     problem = solution.problem
     y = spread_lots(problem, reach)
-    quotes = solution.quotes(0.0, **{problem.names[0]: y})
+    quotes = solution.quotes(0.0, **display.at(problem, y))
     bid, ask = display.distance(quotes.bid), display.distance(quotes.ask)
     lots = (number(q, 4) for q in display.inventory(y))
     rows = list(zip(lots, column(bid), column(ask), column(bid + ask), strict=True))
     unit = f", {display.distance.unit}" if display.distance.unit else ""
     head = (display.inventory.label("inventory"), f"bid{unit}", f"ask{unit}", f"spread{unit}")
-    return head, rows, "Distances from the reference price now, at time 0; — where that side is not quoted"
+    held = "" if display.wealth is None else f", at a wealth of {number(display.wealth)} {display.money}"
+    return head, rows, f"Distances from the reference price now, at time 0{held}; — where that side is not quoted"
 
 
 def spread_lots(problem: Any, reach: float, rows: int = 11) -> np.ndarray:
@@ -343,13 +362,15 @@ def evidence_section(solution: Any, display: Display, reach: float, cross_check:
     """Why the numbers can be trusted: residual, error estimate, grid, and a second route where there is one."""
     method, tables = solution.method, solution.tables
     times, *nodes = tables.value.shape
-    quote_error, error = (np.broadcast_to(t, tables.value.shape)[-1] for t in (tables.quote_error, tables.error))
-    for axis in reversed(tables.axes[1:]):  # without cash, or at the target
-        quote_error, error = (t[..., np.argmin(np.abs(axis))] for t in (quote_error, error))
+    quote_error, error = (display.entry(tables, t) for t in (tables.quote_error, tables.error))
+    others = "wealths" if tables.target is not None else "cash balances"
     settings = ", ".join(f"{name} {value}" for name, value in vars(method).items() if value is not None)
     rows = [
         ("method", f"{type(method).__name__} ({settings})"),
-        ("grid", " x ".join([f"{times:,} times", f"{nodes[0]:,} inventories", *(f"{n:,} wealths" for n in nodes[1:])])),
+        (
+            "grid",
+            " x ".join([f"{times:,} times", f"{nodes[0]:,} inventories", *(f"{n:,} {others}" for n in nodes[1:])]),
+        ),
         ("converged", "yes" if solution.converged else f"NO: {solution.result.value}"),
         ("residual of the discrete equation, relative", number(tables.residual, 2)),
         (f"estimated error of the value, {display.money}", number(solution.error_estimate, 2)),

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from . import _sections as sections
-from ._display import Display, display_for, number, typical_distance
+from ._display import Display, display_for, number, shown_wealth, typical_distance
 from ._html import page, paragraph, table, verdict
 from ._market_section import market_section
 from ._regret_section import regret_section
+from ._settlement_section import settlement_section
 from ._verdict import Comparison, compare, is_approximate
 
 
@@ -32,6 +33,8 @@ def write_report(
     cross_check: Mapping[str, Any] | None = None,
     market: Mapping[str, Any] | None = None,
     regret: Mapping[str, Any] | None = None,
+    settlement: Mapping[str, Any] | None = None,
+    initial: Mapping[str, float] | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a self-contained page about whatever is given, and return its path.
@@ -45,6 +48,8 @@ def write_report(
     cross_check:           a second route to the quotes: meaning, head, rows, finding.
     market:                where the value went in a market, as `Attribution.to_data` gives it.
     regret:                what being wrong costs, as `Misspecification.to_data` gives it.
+    settlement:            what later settlements lose: `losses` as `SettlementLoss.to_data` gives them.
+    initial:               accounts at which quotes that depend on cash are shown; by default the simulation's start.
     facts:                 what else to note at the end, such as versions and timings.
 
     Raises `ValueError` where there is nothing to report on.
@@ -53,7 +58,8 @@ def write_report(
     if problem is None:
         raise ValueError("a report needs a solution or a problem; give one of them")
     record = calibration.to_dict() if hasattr(calibration, "to_dict") else calibration
-    display = display_for(problem, units or {}, typical_distance(solution))
+    start = initial or ({} if simulation is None else simulation.initial)
+    display = display_for(problem, units or {}, typical_distance(solution), shown_wealth(solution, start))
     reach = _reach(problem, solution, sample)
     comparison = None if simulation is None else compare(simulation, solution)
     parts = [] if record is None else [sections.calibration_section(record)]
@@ -62,6 +68,8 @@ def write_report(
         parts.append(sections.quotes_section(solution, display, reach))
     if comparison is not None:
         parts.append(sections.simulation_section(simulation, comparison, sample, solution, display))
+    if settlement is not None:
+        parts.append(settlement_section(settlement, display))
     if market is not None:
         parts.append(market_section(market, display))
     if regret is not None:
@@ -90,7 +98,7 @@ def _lead(solution: Any, comparison: Comparison | None, display: Display) -> str
     """What matters most, in a few sentences."""
     if solution is None:
         return ""
-    quotes = solution.quotes(0.0)
+    quotes = solution.quotes(0.0, **display.at(solution.problem, 0.0))
     bid, ask = (float(display.distance(x)) for x in quotes)
     unit = f" {display.distance.unit}" if display.distance.unit else ""
     sentences = [
@@ -119,7 +127,8 @@ def _worth(solution: Any, comparison: Comparison | None, display: Display) -> st
             f"Simulated, they earn {number(mean, 5)} {display.money} by the horizon, with a standard deviation of "
             f"{number(std, 4)}."
         )
-    value, mean = float(solution.value(0.0)), float(solution.expected_wealth(0.0))
+    here = display.at(solution.problem, 0.0)
+    value, mean = float(solution.value(0.0, **here)), float(solution.expected_wealth(0.0, **here))
     text = f"The position is worth {number(value, 6)} {display.money} by the dealer's own criterion"
     if math.isfinite(mean):
         text += f", and wealth at the horizon is expected to be {number(mean, 6)} {display.money}"

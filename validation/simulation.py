@@ -22,10 +22,8 @@ import numpy as np
 from ..hjb.policy import TargetPolicy
 from ..models.channels import Quotes
 from ..models.multi_asset import MultiAssetDealer
-from ..models.multi_asset import MultiAssetDealer
 from ..models.problem import Dealer, Problem, as_state
 from . import _batches, _linear, _thinning
-from ._book_simulation import simulate_book
 from ._book_simulation import simulate_book
 from ._bounds import lay_bounds
 from ._outcome import Row, Simulation
@@ -86,8 +84,6 @@ def simulate(
     """
     if isinstance(problem, MultiAssetDealer):
         return _simulated_book(problem, policy, paths, seed, initial, steps, fills, market, progress, batch)
-    if isinstance(problem, MultiAssetDealer):
-        return _simulated_book(problem, policy, paths, seed, initial, steps, fills, market, progress, batch)
     _check_kinds(problem, policy)
     paths, seed = _checked_numbers(paths, seed, steps, fills, batch)
     lag = _whole("settlement", settlement, 0, _LONGEST_LAG, "it is the days until proceeds can be spent")
@@ -126,29 +122,6 @@ def simulate_settlements(
     request = request._replace(most_lag=max(lags, default=0), days=_trading_days(problem, day))
     requests = [request._replace(lag=lag) for lag in lags]
     return [_simulation(request, "exact", _exact(request)) for request in requests]
-
-
-def _simulated_book(
-    problem: MultiAssetDealer,
-    policy: Policy,
-    paths: int,
-    seed: int,
-    initial: Mapping[str, Any] | None,
-    steps: int | None,
-    fills: str,
-    market: Any,
-    progress: bool | None,
-    batch: int | None,
-) -> Simulation:
-    if fills != "exact" or market is not None:
-        raise ValueError("a book of assets is simulated by the model's own exact fills: leave fills and market out")
-    if not callable(policy):
-        raise TypeError(
-            f"policy must be callable as policy(t, state) -> Quotes, got {type(policy).__name__}; "
-            "a Solution has one as its attribute policy"
-        )
-    paths, seed = _checked_numbers(paths, seed, steps, fills, batch)
-    return simulate_book(problem, policy, paths, seed, initial, steps, progress, batch)
 
 
 def _simulated_book(
@@ -405,8 +378,8 @@ def _check_start(problem: Any, named: dict[str, float]) -> None:
             )
     wealth = sum(named.values())
     for needed in getattr(problem, "to_keep", ()):
-        covered = float(needed.of(named["stock"]))
-        if wealth < covered - 1e-9 * float(problem.size):
+        if float(needed.gap(named["stock"], wealth)) > 1e-6 * float(problem.size):
+            covered = float(needed.of(named["stock"]))
             raise ValueError(
                 f"initial: infeasible start: wealth of {wealth:g} does not cover the {covered:g} that credit and "
                 f"margin ask of stock={named['stock']:g}; start with {covered - wealth:g} more cash, or less stock"

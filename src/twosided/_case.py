@@ -2,7 +2,7 @@
 
     [problem]                     type and the constructor's arguments; demands and objective are tables of their own
     [method]                      optional: type and settings of a method; by default the one that fits
-    [simulation]                  optional: paths, seed, fills ("exact" or "linear"), steps
+    [simulation]                  optional: paths, seed, fills ("exact" or "linear"), steps, settlement (T+days)
     [simulation.initial]          optional: where paths start, by the names of the state; zero by default
     [market]                      optional: type and settings of a market in which `simulate` plays the policy as well
     [units]                       optional: what the numbers are counted in, see `check_units`
@@ -37,10 +37,12 @@ class Simulating:
     fills: str = "exact"
     steps: int | None = None  # of the linear rule, over the horizon
     initial: dict[str, float] = field(default_factory=dict)
+    settlement: int = 0  # days until the proceeds of a sale can be spent, beside which T+0 is simulated
 
     def to_data(self) -> dict[str, Any]:
-        """The settings as plain data; what is empty is left out."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in (None, {})}
+        """The settings as plain data; what is empty, and a settlement at once, is left out."""
+        told = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in (None, {})}
+        return {name: value for name, value in told.items() if name != "settlement" or value}
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,12 @@ def _problem(data: Mapping[str, Any]) -> Any:
 def _stated(data: Any, where: str, base: type) -> Any:
     """The problem, demand or objective that a table states; parts are built first, so that errors know their place."""
     from .models.case import KINDS, from_data
+    from .models.constraints import ForcedReduction, Margin, Overnight
     from .models.demand import Demand
     from .models.objectives import Objective
 
-    parts = {"bid_demand": Demand, "ask_demand": Demand, "objective": Objective}
+    parts: dict[str, type] = {"bid_demand": Demand, "ask_demand": Demand, "objective": Objective}
+    parts |= {"margin": Margin, "forced_reduction": ForcedReduction, "overnight": Overnight}
     kinds = {name: kind for name, kind in KINDS.items() if issubclass(kind, base)}
     kind = kinds[_type_of(data, where, list(kinds))]
     parameters = inspect.signature(kind).parameters
@@ -227,7 +231,7 @@ def check_simulation(data: Mapping[str, Any], problem: Any, prefix: str = "simul
     known = tuple(f.name for f in fields(Simulating))
     for key in data:
         _check_known(key, known, prefix, "a simulation")
-    for key, least in (("paths", 2), ("seed", 0), ("steps", 1)):
+    for key, least in (("paths", 2), ("seed", 0), ("steps", 1), ("settlement", 0)):
         value = data.get(key, least)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{prefix}{key} must be a whole number of at least {least}, got {_shown(value)}")
@@ -236,6 +240,8 @@ def check_simulation(data: Mapping[str, Any], problem: Any, prefix: str = "simul
         raise ValueError(f"{prefix}fills must be {' or '.join(map(repr, FILLS))}, got {_shown(fills)}")
     if fills == "linear" and "steps" not in data:
         raise ValueError(f"{prefix}steps is missing; the linear rule needs the number of time steps, such as 200")
+    if fills == "linear" and data.get("settlement"):
+        raise ValueError(f"{prefix}settlement is for exact fills; leave fills out")
     initial = data.get("initial", {})
     if not isinstance(initial, Mapping):
         raise ValueError(f"{prefix}initial must be a table, got {_shown(initial)}; write [simulation.initial]")

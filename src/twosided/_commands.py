@@ -17,11 +17,19 @@ from ._case import Case, Simulating, check_simulation, market_asked_for, read_ca
 from ._errors import UserError, one_line
 from ._progress import announce, working_on
 from ._runs import CASE, REPORT, SIMULATION, SOLUTION, new_run, read_summary, write_summary
-from ._terminal import print_attribution, print_calibration, print_case, print_market, print_simulation, print_solution
+from ._terminal import (
+    print_attribution,
+    print_calibration,
+    print_case,
+    print_market,
+    print_settlement,
+    print_simulation,
+    print_solution,
+)
 
 _HEADER = f"Written by twosided {__version__}. Run it again: twosided simulate case.toml"
 _DEMO_PATHS = 50_000
-_SAMPLE_PATHS, _SAMPLE_TIMES = 2_000, 121  # for the bands and pictures of a report
+_SAMPLE_PATHS, _SAMPLE_INTERVALS = 2_000, 120  # for the bands and pictures of a report
 
 
 def solve(path: Path, out: Path | None) -> None:
@@ -59,6 +67,8 @@ def simulate(path: Path, out: Path | None, given: Mapping[str, Any], market: str
     print_case(case)
     print_solution(solution, case)
     print_simulation(simulation, solution, case)
+    if "settlement" in summary:
+        print_settlement(summary["settlement"])
     if case.market is not None:
         print_attribution(summary["market"])
     _print_place(out)
@@ -227,13 +237,30 @@ def _simulate(case: Case, solution: Any, summary: dict[str, Any]) -> tuple[Any, 
     settings, policy = case.simulation, solution.policy
     started = time.perf_counter()
     announce(f"Simulating {settings.paths:,} paths")
-    simulation = simulate_policy(case.problem, policy, **vars(settings))
+    if settings.settlement:
+        simulation = _settle(case, solution, summary)
+    else:
+        simulation = simulate_policy(case.problem, policy, **vars(settings))
+    times = -(-_SAMPLE_INTERVALS // case.problem.days) * case.problem.days + 1  # closes end an interval
     with working_on("Sampling paths for the report"):
         sample = sample_paths(
-            case.problem, policy, min(settings.paths, _SAMPLE_PATHS), _SAMPLE_TIMES, settings.seed, settings.initial
+            case.problem, policy, min(settings.paths, _SAMPLE_PATHS), times, settings.seed, settings.initial
         )
     summary["seconds"]["simulate"] = time.perf_counter() - started
     return simulation, sample
+
+
+def _settle(case: Case, solution: Any, summary: dict[str, Any]) -> Any:
+    """The simulation where sales settle at once, with what later settlements lose noted beside it."""
+    from .validation.settlement import settlement_loss
+
+    settings = case.simulation
+    lags = range(1, settings.settlement + 1)
+    found = settlement_loss(
+        case.problem, solution, tuple(lags), settings.paths, settings.seed, initial=settings.initial
+    )
+    summary["settlement"] = {"losses": found.to_data(), "table": found.table()}
+    return found.simulations[0]
 
 
 def _play(case: Case, solution: Any, summary: dict[str, Any]) -> Any:
@@ -309,7 +336,7 @@ def _write(
     (folder / CASE).write_text(replace(case, method=method).to_toml(_HEADER), encoding="utf-8")
     if solution is not None:
         solution.save(folder / SOLUTION)
-        summary["solution"] = _solution_data(solution)
+        summary["solution"] = _solution_data(solution, case)
     if simulation is not None:
         simulation.save(folder / SIMULATION)
         append_paths(folder / SIMULATION, sample, simulation.problem)
@@ -321,19 +348,23 @@ def _write(
         _write_report(folder / REPORT, case, summary, solution, simulation, sample)
 
 
-def _solution_data(solution: Any) -> dict[str, Any]:
-    """What a solution found, ready for JSON."""
+def _solution_data(solution: Any, case: Case) -> dict[str, Any]:
+    """What a solution found, ready for JSON: without inventory, and where cash matters at the start's wealth."""
     from .hjb.solution import method_to_data
+    from .validation._display import shown_wealth
 
-    quotes = solution.quotes(0.0)
+    wealth = shown_wealth(solution, case.simulation.initial)
+    here = {} if wealth is None else {"cash": wealth}
+    quotes = solution.quotes(0.0, **here)
     return {
         "method": method_to_data(solution.method),
         "converged": solution.converged,
         "result": solution.result.value,
         "residual": float(solution.tables.residual),
         "error_estimate": float(solution.error_estimate),
-        "value": float(solution.value(0.0)),
-        "expected_wealth": float(solution.expected_wealth(0.0)),
+        **here,
+        "value": float(solution.value(0.0, **here)),
+        "expected_wealth": float(solution.expected_wealth(0.0, **here)),
         "bid": float(quotes.bid),
         "ask": float(quotes.ask),
     }
@@ -385,6 +416,8 @@ def _write_report(
         cross_check=summary.get("cross_check"),
         market=summary.get("market"),
         regret=summary.get("regret"),
+        settlement=summary.get("settlement"),
+        initial=case.simulation.initial,
         facts=_facts(summary),
     )
 

@@ -52,15 +52,17 @@ def print_solution(solution: Any, case: Case) -> None:
 
     problem, display = solution.problem, _display(solution, case)
     times, nodes, *more = solution.tables.value.shape
-    error, mean = solution.error_estimate, float(solution.expected_wealth(0.0))
-    grid = " x ".join([f"{times} times", f"{nodes} inventories", *(f"{n} wealths" for n in more)])
+    here = display.at(problem, 0.0)
+    error, mean = solution.error_estimate, float(solution.expected_wealth(0.0, **here))
+    others = "wealths" if solution.tables.target is not None else "cash balances"
+    grid = " x ".join([f"{times} times", f"{nodes} inventories", *(f"{n} {others}" for n in more)])
     print(f"\nsolved: {type(solution.method).__name__}, {grid}, {solution.result.value}")
     if is_approximate(solution):
         print("  quotes by a published approximation, without a value or an error")
     else:
         rows = (
             ("residual", float(solution.tables.residual), 2, "relative"),
-            ("value", float(solution.value(0.0)), 7, display.money),
+            ("value", float(solution.value(0.0, **here)), 7, display.money),
             ("its error, about", error, 2, display.money),
             ("expected wealth", mean, 7, display.money),
         )
@@ -69,9 +71,10 @@ def print_solution(solution: Any, case: Case) -> None:
                 print(f"  {name:<18}{number(found, digits):>12}  {unit}")
     most = min(float(problem.limit), float(solution.tables.y[-1]), 10 * float(problem.size))
     y = spread_lots(problem, most, rows=7)
-    quotes = solution.quotes(0.0, **{problem.names[0]: y})
+    quotes = solution.quotes(0.0, **display.at(problem, y))
     unit = f", {display.distance.unit}" if display.distance.unit else ""
-    print(f"\nquotes now: distances from the reference price{unit}")
+    held = "" if display.wealth is None else f", at a wealth of {number(display.wealth)} {display.money}"
+    print(f"\nquotes now: distances from the reference price{unit}{held}")
     for name, cells in (
         (display.inventory.label("inventory"), [number(q, 4) for q in display.inventory(y)]),
         ("bid", column(display.distance(quotes.bid))),
@@ -101,6 +104,11 @@ def print_attribution(market: Any) -> None:
     _print_table("played", table_of(market))
 
 
+def print_settlement(found: Any) -> None:
+    """What settling sales later loses, lag by lag."""
+    _print_table("settled", found["table"])
+
+
 def print_regret(regret: Any) -> None:
     """What being wrong costs, error by error."""
     from .validation.markets.misspecified import table_of
@@ -116,6 +124,7 @@ def _print_table(what: str, text: str) -> None:
 
 
 def _display(solution: Any, case: Case) -> Any:
-    from .validation._display import display_for, typical_distance
+    from .validation._display import display_for, shown_wealth, typical_distance
 
-    return display_for(solution.problem, case.units, typical_distance(solution))
+    wealth = shown_wealth(solution, case.simulation.initial)
+    return display_for(solution.problem, case.units, typical_distance(solution), wealth)

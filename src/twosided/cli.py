@@ -88,11 +88,14 @@ def simulate(
         str | None,
         typer.Option(metavar="NAME", help="A market to play in as well, such as HawkesMarket or tick=1,refresh=2."),
     ] = None,
+    settlement: Annotated[
+        int | None, typer.Option(min=0, metavar="DAYS", help="Say what settling sales in T+1 ... T+DAYS loses.")
+    ] = None,
 ) -> None:
     """Solve the problem that a case file states, and check the answer by simulation; options go before the file's."""
     from . import _commands
 
-    given = {"paths": paths, "seed": seed, "fills": fills, "steps": steps}
+    given = {"paths": paths, "seed": seed, "fills": fills, "steps": steps, "settlement": settlement}
     _commands.simulate(case, out, {key: value for key, value in given.items() if value is not None}, market)
 
 

@@ -19,10 +19,14 @@ METHOD = ts.hjb.FiniteDifference(
     nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13, cash_range=(14, 18), max_iterations=100
 )
 SLACK = 100.0  # a credit line that nobody reaches
+CASHLESS = {"borrowing_rate": None, "credit_line": None, "margin": None, "forced_reduction": None}
 
 
 def dealer(objective=None, **changes):
-    """Twenty trading days of the reference market; whatever changes, the compiled shape stays."""
+    """Twenty trading days of the reference market; whatever changes, the compiled shape stays.
+
+    A margin of nothing and a pace of none bind nobody: they are there to be changed.
+    """
     settings = {
         "growth": 0.15,
         "volatility": 0.45,
@@ -36,6 +40,8 @@ def dealer(objective=None, **changes):
         "borrowing_rate": 0.25,
         "credit_line": SLACK,
         "short_limit": LIMIT,
+        "margin": MODELS.Margin(0.0, 0.0),
+        "forced_reduction": MODELS.ForcedReduction(0.0),
     }
     return MODELS.StockCashDealer(**(settings | changes))
 
@@ -68,11 +74,17 @@ def constrained():
     return ts.solve(crooked(), METHOD)
 
 
+@pytest.fixture(scope="module")
+def margined():
+    margin, forced = MODELS.Margin(1.0, 0.98), MODELS.ForcedReduction(500.0, 0.01)
+    return ts.solve(crooked(margin=margin, forced_reduction=forced), METHOD)
+
+
 # Against one account, the reference, the closed form
 
 
 def test_with_one_rate_and_a_slack_line_it_agrees_with_one_account(one_rate):
-    plain = dealer(borrowing_rate=None, credit_line=None)
+    plain = dealer(**CASHLESS)
     alone = ts.solve(plain, ts.hjb.FiniteDifference(nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13))
     stock, cash = np.arange(-9.0, 10.0)[:, None], np.array([-12.0, -4.3, 0.0, 2.0, 9.7])[None]
     for of in ("value", "expected_wealth"):
@@ -156,7 +168,33 @@ def test_quotes_depend_on_cash_only_where_something_says_so(one_rate, two_rates,
         quotes = solution.quotes(0.0, stock=1.0, cash=cash)
         assert (np.ptp(quotes.bid) > 1e-5) == depends
         assert (np.ptp(quotes.ask) > 1e-5) == depends
-    assert not dealer(borrowing_rate=None, credit_line=None, short_fee=0.2, liquidation_cost=0.1).cash_matters
+    assert not dealer(**CASHLESS, short_fee=0.2, liquidation_cost=0.1).cash_matters
+
+
+def test_a_margin_is_worth_less_than_none_and_nothing_to_the_rich(margined, constrained):
+    assert margined.converged
+    poor = {"stock": np.array([0.0, 1.0, -1.0, 2.0]), "cash": np.array([2.0, 1.5, 4.0, 0.5])}
+    assert np.all(margined.value(0.0, **poor) < constrained.value(0.0, **poor) - 0.003)
+    rich = {"stock": 1.0, "cash": 9.0}
+    assert margined.value(**rich) == pytest.approx(constrained.value(**rich), abs=1e-3)
+
+
+def test_the_bid_retreats_before_the_margin_and_vanishes_at_it(margined):
+    wealth = np.array([8.0, 4.0, 3.2, 2.9])
+    long = margined.quotes(0.0, stock=2.0, cash=wealth - 2.0)
+    assert np.all(np.diff(long.bid[:3]) > 0)
+    assert np.isnan(long.bid[3])
+    assert np.all(np.isfinite(long.ask))
+    assert long.ask[3] < long.ask[0]
+    short = margined.quotes(0.0, stock=-2.0, cash=wealth + 2.0)
+    assert np.isnan(short.ask[3])
+    assert np.all(np.isfinite(short.bid))
+
+
+def test_in_a_margin_call_only_the_reducing_side_is_quoted(margined):
+    called = margined.quotes(0.0, stock=np.array([3.0, -3.0]), cash=np.array([-0.2, 5.8]))
+    assert np.all(np.isfinite([called.ask[0], called.bid[1]]))
+    assert np.all(np.isnan([called.bid[0], called.ask[1]]))
 
 
 # The solution as an object
@@ -284,7 +322,7 @@ def test_many_paths_agree_with_what_was_solved(which, request):
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", [MODELS.MeanQuadraticVariation(10.0), MODELS.RunningPenalty(0.5, 0.001)])
 def test_other_objectives_agree_with_one_account_and_with_simulation(objective):
-    plain = dealer(objective, borrowing_rate=None, credit_line=None)
+    plain = dealer(objective, **CASHLESS)
     alone = ts.solve(plain, ts.hjb.FiniteDifference(nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13))
     both = ts.solve(dealer(objective, borrowing_rate=RATE), METHOD)
     assert both.value(stock=2.0, cash=-3.0) == pytest.approx(alone.value(stock=2.0, cash=-3.0), abs=1e-7)
@@ -304,7 +342,7 @@ class Smooth(MODELS.StockCashDealer):
 
 @pytest.mark.slow
 def test_the_order_in_time_is_two_where_the_problem_is_smooth():
-    plain = dealer(borrowing_rate=0.4, credit_line=None)
+    plain = dealer(borrowing_rate=0.4, credit_line=None, margin=None, forced_reduction=None)
     problem = Smooth(**plain.arguments())
     stock, cash = np.arange(-3.0, 4.0)[:, None], np.arange(-4.0, 5.0)[None]
     found = []
