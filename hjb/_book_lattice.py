@@ -49,7 +49,12 @@ def solve_on_lattice(problem: MultiAssetDealer, method: Any) -> BookSolution:
         table, steps, rounding = differentiable(lambda p: _solve_linear(p, times, most), problem)
         return _solution(problem, method, table[None], steps < method.max_steps, rounding, {"linear": True})
     table, finished, error = _integrated(problem, method, times, isinstance(problem.objective, MeanVariance))
-    return _solution(problem, method, table, finished, error, {})
+    stats = {}
+    if isinstance(problem.objective, MeanVariance) and not is_traced(table):
+        from ._book_occupancy import idle_share
+
+        stats["idle_share"] = float(idle_share(problem, table))
+    return _solution(problem, method, table, finished, error, stats)
 
 
 def with_mean(problem: MultiAssetDealer, method: Any) -> TableSurface:

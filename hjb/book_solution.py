@@ -28,7 +28,7 @@ from ..models.channels import Quotes
 from ..models.multi_asset import MultiAssetDealer
 from ..models.problem import as_state
 from .policy import Policy
-from .solution import Result, Solution, method_to_data, write_whole
+from .solution import IDLE_TOLERANCE, Result, Solution, method_to_data, write_whole
 
 Pair = tuple[Any, Any]
 
@@ -244,6 +244,8 @@ class BookSolution(Solution):
         """Computed from what was found: nothing can be declared converged."""
         if self.reason is not Result.CONVERGED:
             return self.reason
+        if self.stats.get("idle_share", 0.0) > IDLE_TOLERANCE:  # first: it makes the others happen
+            return Result.ILL_POSED
         if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(self.surface)):
             return Result.NOT_FINITE
         if not float(self.residual) <= getattr(self.method, "tolerance", np.inf):

@@ -230,3 +230,11 @@ def test_three_assets_of_31_inventories_each_agree_with_a_runge_kutta_method():
     gap = np.max(np.abs(everywhere(solution) - expected))
     print(f"31^3, general: {gap:.2g} from DOP853 in {solution.stats['seconds']:.1f} s")
     assert gap < 1e-8
+
+
+@pytest.mark.slow
+def test_an_ill_posed_book_says_so():
+    with pytest.warns(ts.hjb.NotConverged, match="no payment makes a permitted trade worth its own variance"):
+        solution = ts.solve(dealer(OTHER, M.MeanVariance(4.0)))
+    assert solution.stats["idle_share"] > 0.1
+    assert ts.solve(dealer(OTHER, M.MeanVariance(AVERSION))).stats["idle_share"] == 0
