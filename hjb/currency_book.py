@@ -228,6 +228,10 @@ class CurrencyBookSolution(Solution):
         write_whole(Path(path), lambda part: data.to_netcdf(part, engine="h5netcdf"))
         return Path(path)
 
+    def __repr__(self) -> str:
+        pairs, method = self.problem.dimension, type(self.method).__name__
+        return f"{type(self).__name__}({pairs} pair{'s' if pairs > 1 else ''} by {method}; {self.result.value})"
+
     def _positions(self, given: dict[str, Any]) -> np.ndarray:
         unknown = [name for name in given if name != "inventory"]
         if unknown:

@@ -130,7 +130,7 @@ class CurrencyBookEquation(Equation):
         after = jax.vmap(lambda step: theta(x + step))(ladder.step)
         price = ((here - after) / ladder.size)[:, None]
         won = jnp.sum(ladder.asked * omega(-(1 + ladder.alpha + ladder.beta * price)) / ladder.beta, axis=1)
-        fits = jnp.all(jnp.abs(x + ladder.step) <= self.limit[None] * (1 + 1e-9), axis=1)
+        fits = jnp.all(jnp.abs(x[None] + ladder.step) <= self.limit[None] * (1 + 1e-9), axis=1)
         gain = jnp.sum(jnp.where(fits, ladder.size * won, 0.0))
         pressure = jnp.abs(slope + self.impact * x) - self.half_spread
         hedged = jnp.sum(self.ease * jnp.maximum(pressure, 0.0) ** 2)
