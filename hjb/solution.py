@@ -283,7 +283,7 @@ def _load(path: Path) -> Solution:
         with xr.open_dataset(path, engine="h5netcdf") as opened:
             data = opened.load()
         stated = json.loads(data.attrs["case"])
-        stats = json.loads(data.attrs["stats"])
+        json.loads(data.attrs["stats"])
     except FileNotFoundError:
         raise
     except (OSError, KeyError, ValueError) as error:
@@ -298,6 +298,12 @@ def _load(path: Path) -> Solution:
         return method.restore(problem, data)
     if "book" in data.attrs:
         return method.restore_book(problem, data)
+    return from_tables(problem, method, data)
+
+
+def from_tables(problem: Any, method: Any, data: Any) -> Solution:
+    """The solution whose tables a dataset holds."""
+    stats = json.loads(data.attrs["stats"])
     tables = Tables(
         tau=data["time_to_go"].values,
         axes=tuple(data[name].values for name in data["value"].dims[1:]),

@@ -17,15 +17,16 @@ import numpy as np
 
 from ...models.objectives import MeanVariance
 from ._ansatz import soft
-from ._equation import Equation, Function
-from ._riccati import Riccati, at, solve_riccati
+from ._equation import Function
+from ._fills import FillEquation, Quoted
+from ._riccati import Riccati, at, quadratic
 
 _POWERS = tuple(np.array([(a, n - a) for n in range(1, 5) for a in range(n, -1, -1)]).T)
 _WIDEN = 0.1  # share of sampled states that are moved by a lot: what lies beside the path is seen as well
 _FLOOR = 0.25  # of the scale of income, beneath which a residual is not divided any further
 
 
-class BookEquation(Equation):
+class BookEquation(FillEquation):
     """`theta` of a `MultiAssetDealer`, and `h` beside it where the objective needs it."""
 
     problem: Any
@@ -47,7 +48,12 @@ class BookEquation(Equation):
         gain = jnp.stack([response.gain for response in both])
         rate = jnp.stack([response.rate for response in both])
         kappa = jnp.sum(rate, 0) / jnp.sum(gain, 0)  # G' / G at zero: exact for exponential demand
-        table = solve_riccati(problem, cost, terminal, kappa)
+
+        def gains(which: int, p: Any) -> Any:
+            return problem.response((+1, -1)[which], p, jnp.zeros_like(p)).gain
+
+        income = jnp.asarray(problem.drift * problem.lot)
+        table = quadratic(gains, income, cost, terminal, kappa, jnp.asarray(problem.horizon))
         own = jnp.diagonal(table.rows[-1, : d * d].reshape(d, d))
         free = jnp.sum(rate, 0) * problem.horizon  # variance of a random walk, against that at rest
         width = jnp.sqrt(1 / (1 / free + 4 * kappa * own))
@@ -106,6 +112,28 @@ class BookEquation(Equation):
         both = [self.problem.response(side, change[0, i], change[-1, i]) for i, side in enumerate((+1, -1))]
         allowed = jnp.stack([self.problem.may_fill(side, x) for side in (+1, -1)])
         return jax.tree.map(lambda *sides: jnp.stack(sides), *both), allowed
+
+    @property
+    def jumps(self) -> Any:
+        unit = jnp.eye(self.problem.dimension)
+        return jnp.concatenate([unit, -unit])
+
+    def quoted(self, function: Function, tau: Any, x: Any) -> Quoted:
+        u, change = self.changes(function, tau, x)
+        response, allowed = self.answers(change, x)
+        return Quoted(
+            u,
+            change.reshape(u.shape[0], -1),
+            jnp.where(allowed, response.rate, 0.0).reshape(-1),
+            response.income.reshape(-1),
+            self.problem.income(x),
+            self.problem.running_cost(x),
+            self.problem.variance_rate(x),
+            jnp.zeros((u.shape[0], x.shape[0])),
+        )
+
+    def terminal(self, x: Any) -> Any:
+        return self.problem.terminal_cost(x)
 
     def residual(self, function: Function, tau: Any, x: Any, cap: Any) -> Any:
         problem = self.problem

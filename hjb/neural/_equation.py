@@ -41,6 +41,11 @@ class Equation(eqx.Module):
         """Pace, per unit of time, at which the start-up near `tau = 0` fades."""
         return 1.0 / self.horizon
 
+    @property
+    def settled(self) -> bool:
+        """Whether the states sampled do not depend on the candidate: then one sample serves the whole training."""
+        return False
+
     @abstractmethod
     def baseline(self, tau: Any, x: Any) -> Any:
         """A first guess (outputs,) that is exact at `tau = 0`."""

@@ -29,17 +29,19 @@ class Riccati(NamedTuple):
     slopes: Any
 
 
-def solve_riccati(problem: Any, cost: Any, terminal: Any, kappa: Any) -> Riccati:
-    """`cost` (d, d) and `terminal` (d, d): matrices of the running and the terminal cost; `kappa` (d,): see above."""
-    d = problem.dimension
+def quadratic(gain: Any, income: Any, cost: Any, terminal: Any, kappa: Any, horizon: Any) -> Riccati:
+    """The quadratic's coefficients over the time to go.
+
+    gain:     `G`, `gain(which, p)` of shape (..., d) for the bids (0) or the asks (1).
+    income:   `mu D`, (d,).  cost, terminal: matrices of what holding and ending cost, (d, d).  kappa: (d,), see above.
+    """
+    d = income.shape[0]
     points, weights = np.polynomial.hermite_e.hermegauss(7)
     weights = weights / weights.sum()
-    income = jnp.asarray(problem.drift * problem.lot)
 
-    def projected(side: int, middle: Any, v: Any) -> Any:
+    def projected(which: int, middle: Any, v: Any) -> Any:
         spread = jnp.sqrt(v)
-        p = middle[None] + spread[None] * points[:, None]
-        g = problem.response(side, p, jnp.zeros_like(p)).gain
+        g = gain(which, middle[None] + spread[None] * points[:, None])
         first = weights @ (g * points[:, None]) / spread
         second = weights @ (g * (points[:, None] ** 2 - 1)) / v
         return weights @ g - 0.5 * second * v, first, second
@@ -48,12 +50,12 @@ def solve_riccati(problem: Any, cost: Any, terminal: Any, kappa: Any) -> Riccati
         m, b = row[: d * d].reshape(d, d), row[d * d : -1]
         own = jnp.diagonal(m)
         v = jnp.maximum(own, _LEAST**2 / kappa) / kappa
-        up, down = (projected(side, side * b - own, v) for side in (+1, -1))
+        up, down = projected(0, b - own, v), projected(1, -b - own, v)
         dm = cost - 2 * (m * (up[2] + down[2])[None]) @ m
         db = income - 2 * m @ (up[1] - down[1])
         return jnp.concatenate([dm.ravel(), db, jnp.sum(up[0] + down[0])[None]])
 
-    times = problem.horizon * jnp.linspace(0.0, 1.0, NODES + 1) ** 2
+    times = horizon * jnp.linspace(0.0, 1.0, NODES + 1) ** 2
 
     def quarter(row: Any, h: Any) -> Any:
         """A step of the classical Runge-Kutta rule; its stages are a loop, which compiles in a fraction of the time."""

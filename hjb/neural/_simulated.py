@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...models.multi_asset import MultiAssetDealer
 from .._book_lattice import linear_system, linearises
 from ._ansatz import Ansatz
 
@@ -43,10 +44,15 @@ class Estimate(NamedTuple):
     error: float
 
 
-def simulate_book(ansatz: Ansatz, key: Any, paths: int) -> Paths:
-    """Paths of a book from a flat start under the quotes that `ansatz` implies."""
+def simulate(ansatz: Ansatz, key: Any, paths: int) -> Paths:
+    """Paths from the start under the quotes that `ansatz` implies."""
     equation: Any = ansatz.equation
-    return jax.tree.map(np.asarray, _book_paths(ansatz, key, paths, linearises(equation.problem)))
+    return jax.tree.map(np.asarray, _paths(ansatz, key, paths, is_linear(equation.problem)))
+
+
+def is_linear(problem: Any) -> bool:
+    """Whether the exact value is known by the linear equation of a book."""
+    return isinstance(problem, MultiAssetDealer) and linearises(problem)
 
 
 class _Walk(NamedTuple):
@@ -58,59 +64,55 @@ class _Walk(NamedTuple):
 
 
 @eqx.filter_jit
-def _book_paths(ansatz: Ansatz, key: Any, paths: int, linear: bool) -> Paths:
+def _paths(ansatz: Ansatz, key: Any, paths: int, linear: bool) -> Paths:
     equation: Any = ansatz.equation
-    problem, horizon, d = equation.problem, equation.horizon, equation.problem.dimension
-    jumps = jnp.concatenate([jnp.eye(d), -jnp.eye(d)])
-    objective = problem.objective
-    kappa, log_scale = _linear(problem) if linear else (jnp.nan, jnp.zeros(2 * d))
-
-    def quoted(t: Any, x: Any) -> Any:
-        u, change = equation.changes(ansatz, jnp.maximum(horizon - t, 0.0), x)
-        response, allowed = equation.answers(change, x)
-        rate = jnp.where(allowed, response.rate, 0.0)
-        return u, change.reshape(-1, 2 * d), rate.reshape(-1), response.income.reshape(-1)
+    horizon, start, jumps = equation.horizon, equation.start, equation.jumps
+    problem, objective = equation.problem, equation.problem.objective
+    kappa, log_scale = _linear(problem) if linear else (jnp.nan, jnp.zeros(len(jumps)))
 
     def event(walk: _Walk) -> _Walk:
-        first, second = jax.random.uniform(jax.random.fold_in(key, walk.number), (2, paths))
-        u, change, rate, income = jax.vmap(quoted)(walk.t, walk.x)
-        total = jnp.sum(rate, 1)
+        draws = jax.random.fold_in(key, walk.number)
+        first, second = jax.random.uniform(draws, (2, paths))
+        tau = jnp.maximum(horizon - walk.t, 0.0)
+        at = jax.vmap(lambda tau, x: equation.quoted(ansatz, tau, x))(tau, walk.x)
+        total = jnp.sum(at.rate, 1)
         arrival = -jnp.log1p(-first) / jnp.maximum(total, 1e-300)
         limit = jnp.minimum(horizon / _WINDOWS, horizon - walk.t)
         hit = arrival < limit
         dt = jnp.where(hit, arrival, limit)
-        channel = jnp.sum(jnp.cumsum(rate, 1) <= (second * total)[:, None], 1)
+        channel = jnp.sum(jnp.cumsum(at.rate, 1) <= (second * total)[:, None], 1)
         pick = lambda array: jnp.where(hit, array[jnp.arange(paths), channel], 0.0)  # noqa: E731
-        worth = [income - objective.fill_cost(income) + change[:, 0], income + change[:, -1]]
-        noise = [pick(gain) - dt * jnp.sum(rate * gain, 1) for gain in worth]
-        growth, cost = problem.income(walk.x), problem.running_cost(walk.x)
-        spread = problem.variance_rate(walk.x) + jnp.sum(rate * (income + change[:, -1]) ** 2, 1)
-        weight = dt * (kappa * (growth - cost) + total) + kappa * (u[:, 0] - walk.before)
-        weight = weight + pick(log_scale[None] + kappa * change[:, 0] - jnp.log(rate))
+        gains = [at.income - objective.fill_cost(at.income) + at.change[:, 0], at.income + at.change[:, -1]]
+        noise = [pick(gain) - dt * jnp.sum(at.rate * gain, 1) for gain in gains]
+        x = walk.x
+        if equation.moves:
+            normal = jax.random.normal(jax.random.fold_in(draws, 1), (paths,))
+            x, surprise = jax.vmap(equation.moved)(tau, x, dt, normal)
+            noise = [part + jnp.sum(at.slope[:, i] * surprise, 1) for part, i in zip(noise, (0, -1), strict=True)]
+        weight = dt * (kappa * (at.growth - at.cost) + total) + kappa * (at.u[:, 0] - walk.before)
+        weight = weight + pick(log_scale[None] + kappa * at.change[:, 0] - jnp.log(at.rate))
+        spread = at.variance + jnp.sum(at.rate * (at.income + at.change[:, -1]) ** 2, 1)
         old = walk.paths
         new = Paths(
-            old.earned + pick(income) + dt * growth,
-            old.charged + dt * cost + jnp.where(hit, objective.fill_cost(pick(income)), 0.0),
+            old.earned + pick(at.income) + dt * at.growth,
+            old.charged + dt * at.cost + jnp.where(hit, objective.fill_cost(pick(at.income)), 0.0),
             old.value_noise + noise[0],
             old.mean_noise + noise[1],
             old.variance + dt * spread,
             old.log_weight + weight,
         )
-        after = u[:, 0] + pick(change[:, 0])
-        return _Walk(walk.t + dt, walk.x + jnp.where(hit[:, None], jumps[channel], 0.0), new, after, walk.number + 1)
+        x = x + jnp.where(hit[:, None], jumps[channel], 0.0)
+        return _Walk(walk.t + dt, x, new, at.u[:, 0] + pick(at.change[:, 0]), walk.number + 1)
 
     nothing = jnp.zeros(paths)
-    flat = jnp.zeros((paths, d))
-    first = ansatz(horizon, flat[0])[0]
     # the first event compares theta with itself: the weights are those of u(T, 0) in units of e^{kappa theta(T, 0)}
-    begin = _Walk(nothing, flat, Paths(nothing, nothing, nothing, nothing, nothing, nothing), jnp.full(paths, first), 0)
+    before = jnp.full(paths, ansatz(horizon, start)[0])
+    begin = _Walk(nothing, jnp.tile(start, (paths, 1)), Paths(*(nothing,) * len(Paths._fields)), before, 0)
     busy = lambda walk: jnp.any(walk.t < horizon * (1 - 1e-12)) & (walk.number < _MOST_EVENTS)  # noqa: E731
     walk = jax.lax.while_loop(busy, event, begin)
-    end = problem.terminal_cost(walk.x)
-    found = walk.paths
-    return found._replace(
-        charged=found.charged + end, log_weight=found.log_weight + kappa * (-end - walk.before) if linear else nothing
-    )
+    end, found = equation.terminal(walk.x), walk.paths
+    weight = found.log_weight + kappa * (-end - walk.before) if linear else nothing
+    return found._replace(charged=found.charged + end, log_weight=weight)
 
 
 def _linear(problem: Any) -> tuple[Any, Any]:

@@ -109,7 +109,7 @@ def train(
         if schedule.seconds is not None and progress.seconds >= schedule.seconds:
             break
         number = progress.iteration
-        if number and number % schedule.refresh == 0:
+        if number and number % schedule.refresh == 0 and not ansatz.equation.settled:
             progress = _resampled(ansatz, progress, schedule)
         progress, done = _step(ansatz, progress, schedule)
         progress = replace(progress, seconds=time.perf_counter() - started)

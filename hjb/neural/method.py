@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -27,14 +27,21 @@ import numpy as np
 
 from ...models import case
 from ...models._precision import is_traced
+from ...models.inventory import InventoryDealer
 from ...models.multi_asset import MultiAssetDealer
-from ..solution import Result, Solution
+from ...models.objectives import MeanVariance
+from ...models.stock_cash import StockCashDealer
+from ..solution import Result, Solution, from_tables
 from ._ansatz import Ansatz, untrained
 from ._book import BookEquation
 from ._checkpoint import load_checkpoint, save_checkpoint
+from ._equation import Equation
+from ._fills import FillEquation
+from ._line import LineEquation
 from ._report import shown
-from ._simulated import Estimate, linear_value, simulate_book, value_of
+from ._simulated import Estimate, is_linear, linear_value, simulate, value_of
 from ._training import Progress, Schedule, begin, drawn, residuals, train, with_weights
+from .line import line_solution, restored_line
 from .surface import NeuralSolution, NeuralSurface, filled
 
 CLAIM = 1e-3
@@ -45,8 +52,23 @@ SURE = 2e-4
 
 _BLOCK = 256  # paths simulated at once
 _BLOCKS = 8
+_BEYOND = ("cash_matters", "forces", "overnight")  # what a stock account alone cannot tell
 _EVERY = 60.0  # seconds between checkpoints
 _FRESH_SAMPLE, _FRESH_PATHS = 1 << 20, 1 << 21  # numbers of draws that training does not use
+
+
+class Fitted(NamedTuple):
+    """A trained equation.
+
+    function: `u(tau, x)` at one point.  value: `u` at the horizon and the start, (outputs,).  residual: root mean
+    square of the relative residual over fresh points.
+    """
+
+    function: Ansatz
+    value: np.ndarray
+    residual: float
+    seconds: float
+    iterations: int
 
 
 class Neural(eqx.Module):
@@ -94,14 +116,13 @@ class Neural(eqx.Module):
         """Train, certify, and say what was found; called by `twosided.solve`."""
         if is_traced(problem):
             raise ValueError("Neural trains outside jit, grad and vmap; take Lattice() or ClosedForm() for derivatives")
-        if not isinstance(problem, MultiAssetDealer):
-            raise ValueError(f"Neural does not solve {type(problem).__name__}; take Lattice() or FiniteDifference()")
         started = time.perf_counter()
         with jax.enable_x64(True):
             ansatz = self.ansatz(problem)
             progress = self.trained(ansatz, self.stated(problem), f"{type(problem).__name__}")
             ansatz = jax.tree.map(np.asarray, with_weights(ansatz, progress))
-            certificates = certify(ansatz, self)
+            found = certify(ansatz, self)
+        reason = verdict(found, self.tolerance)
         stats = {
             "method": "Neural",
             "seconds": time.perf_counter() - started,
@@ -109,21 +130,36 @@ class Neural(eqx.Module):
             "iterations": progress.iteration,
             "weights": len(progress.weights),
             "history": progress.history.tolist(),
-            "certificates": certificates,
+            "certificates": found,
+            "verdict": reason.name,
         }
+        if not isinstance(problem, MultiAssetDealer):
+            with jax.enable_x64(True):
+                return line_solution(problem, self, ansatz, stats)
         return NeuralSolution(
             problem,
             self,
             stats=stats,
             surface=NeuralSurface(ansatz),
-            residual_found=certificates["residual"],
-            error_found=certificates["error"],
-            reason=verdict(certificates, self.tolerance),
+            residual_found=found["residual"],
+            error_found=found["error"],
+            reason=reason,
         )
+
+    def fit(self, equation: Equation) -> Fitted:
+        """Train any `Equation`, a dealer's or not, and check its residual on fresh points."""
+        with jax.enable_x64(True):
+            ansatz = untrained(equation, jax.random.key(self.seed), self.width, self.depth)
+            task = type(equation).__name__
+            numbers = [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(equation)]
+            progress = self.trained(ansatz, {"equation": task, "numbers": numbers, "method": self._shaping()}, task)
+            ansatz = jax.tree.map(np.asarray, with_weights(ansatz, progress))
+            value = np.asarray(ansatz(equation.horizon, equation.start))
+            return Fitted(ansatz, value, fresh_residual(ansatz, self)[0], progress.seconds, progress.iteration)
 
     def ansatz(self, problem: Any) -> Ansatz:
         """The baseline with an untrained network."""
-        equation = _book_equation(problem, self.with_mean)
+        equation = _equation_of(problem, self.with_mean)
         return untrained(equation, jax.random.key(self.seed), self.width, self.depth)
 
     def trained(self, ansatz: Ansatz, stated: dict[str, Any], task: str) -> Progress:
@@ -149,13 +185,18 @@ class Neural(eqx.Module):
 
     def stated(self, problem: Any) -> dict[str, Any]:
         """What a checkpoint belongs to: the problem, and the settings that shape the steps."""
+        return {"problem": case.to_data(problem), "method": self._shaping()}
+
+    def _shaping(self) -> dict[str, Any]:
         names = ("width", "depth", "points", "refresh", "tolerance", "seed", "with_mean")
-        return {"problem": case.to_data(problem), "method": {name: getattr(self, name) for name in names}}
+        return {name: getattr(self, name) for name in names}
 
     def restore(self, problem: Any, data: Any) -> Solution:
         """The solution from a dataset that its `save` wrote."""
         import json
 
+        if not isinstance(problem, MultiAssetDealer):
+            return restored_line(from_tables(problem, self, data))
         with jax.enable_x64(True):
             shape = eqx.filter_eval_shape(self.ansatz, problem)
         surface = NeuralSurface(filled(shape, problem, data["network"].values))
@@ -170,20 +211,45 @@ class Neural(eqx.Module):
         )
 
 
+def _equation_of(problem: Any, with_mean: bool) -> FillEquation:
+    if isinstance(problem, MultiAssetDealer):
+        return _book_equation(problem, with_mean)
+    simple = isinstance(problem, InventoryDealer) or (
+        isinstance(problem, StockCashDealer) and not any(getattr(problem, name, False) for name in _BEYOND)
+    )
+    if not simple:
+        raise ValueError(
+            f"Neural solves books of assets and dealers in one inventory whose cash account drops out, not this "
+            f"{type(problem).__name__}; leave the method out and the one that fits is taken"
+        )
+    return _line_equation(problem)
+
+
 @eqx.filter_jit
 def _book_equation(problem: MultiAssetDealer, with_mean: bool) -> BookEquation:
     return BookEquation.of(problem, with_mean)
 
 
+@eqx.filter_jit
+def _line_equation(problem: Any) -> LineEquation:
+    return LineEquation.of(problem)
+
+
+def fresh_residual(ansatz: Ansatz, method: Neural) -> tuple[float, float]:
+    """Root mean square and largest relative residual over points that training has not seen."""
+    tau, x = drawn(ansatz, method.schedule, _FRESH_SAMPLE)
+    found = np.asarray(residuals(ansatz, jnp.asarray(np.inf), tau, x))
+    return float(np.sqrt(np.mean(found**2))), float(np.max(np.abs(found)))
+
+
 def certify(ansatz: Ansatz, method: Neural) -> dict[str, Any]:
     """Residual on fresh points, simulated value and exact value where the equation is linear, as plain data."""
-    schedule, equation = method.schedule, ansatz.equation
-    tau, x = drawn(ansatz, schedule, _FRESH_SAMPLE)
-    found = np.asarray(residuals(ansatz, jnp.asarray(np.inf), tau, x))
+    equation = ansatz.equation
+    residual, largest = fresh_residual(ansatz, method)
     claimed = float(ansatz(equation.horizon, equation.start)[0])
     result: dict[str, Any] = {
-        "residual": float(np.sqrt(np.mean(found**2))),
-        "largest_residual": float(np.max(np.abs(found))),
+        "residual": residual,
+        "largest_residual": largest,
         "value": claimed,
     }
     simulated, exact = _simulated(ansatz, method, claimed)
@@ -197,18 +263,18 @@ def certify(ansatz: Ansatz, method: Neural) -> dict[str, Any]:
 
 def _simulated(ansatz: Ansatz, method: Neural, claimed: float) -> tuple[Estimate, Estimate | None]:
     """Blocks of paths until both are known well enough, or there is no patience left."""
-    from .._book_lattice import linear_system, linearises
+    from .._book_lattice import linear_system
 
     equation: Any = ansatz.equation
     problem, blocks = equation.problem, []
     key = jax.random.fold_in(jax.random.key(method.seed), _FRESH_PATHS)
-    linear, kappa = linearises(problem), np.nan
+    linear, kappa = is_linear(problem), np.nan
     if linear:
         kappa = float(linear_system(problem)[0])
     for number in range(_BLOCKS):
-        blocks.append(simulate_book(ansatz, jax.random.fold_in(key, number), _BLOCK))
+        blocks.append(simulate(ansatz, jax.random.fold_in(key, number), _BLOCK))
         paths = jax.tree.map(lambda *parts: np.concatenate(parts), *blocks)
-        simulated = value_of(paths, problem.objective, equation.pair and not linear)
+        simulated = value_of(paths, problem.objective, isinstance(problem.objective, MeanVariance))
         exact = linear_value(paths, claimed, kappa) if linear else None
         worst = max(estimate.error for estimate in (simulated, exact) if estimate is not None)
         if worst <= 0.5 * SURE * abs(claimed):
