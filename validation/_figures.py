@@ -172,8 +172,9 @@ def quotes_by_cash(solution: Any, display: Display) -> Figure:
     figure, axes = _panels(2, 3.4, share_y=True)
     for lots, style in ((-2, ":"), (0, "-"), (2, "--")):
         quotes = solution.quotes(0.0, **{problem.names[0]: lots * float(problem.size), problem.names[1]: x})
+        held = f"{lots:+d} lots" if lots else "flat"
         for ax, values, colour in zip(axes, quotes, (BID, ASK), strict=True):
-            ax.plot(x, display.distance(values), style, color=colour, linewidth=1.5, label=f"{lots:+d} lots")
+            ax.plot(x, display.distance(values), style, color=colour, linewidth=1.5, label=held)
     for ax, side in zip(axes, ("bid", "ask"), strict=True):
         ax.set_title(side, fontsize=10)
         ax.set_xlabel(f"cash ({display.money})")

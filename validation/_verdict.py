@@ -119,6 +119,12 @@ def _meaning(simulation: Any, solution: Any) -> tuple[str, bool]:
             "not expected to agree with the continuous model's.",
             False,
         )
+    if getattr(simulation, "settlement", 0):
+        return (
+            f"Sales settle in T+{simulation.settlement}, and the prediction is of sales that settle at once: the two "
+            "are not expected to agree.",
+            False,
+        )
     if simulation.paths < FEWEST_SAMPLES:
         return f"Fewer than {FEWEST_SAMPLES:,} paths are too few to judge agreement by.", False
     return "Fills come at the model's own intensities, without a time step: nothing but chance stands in between.", True

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import twosided as ts
+from twosided._case import parse_case
 from twosided.models import case
 
 MODELS = ts.models
@@ -84,6 +85,39 @@ def test_constraints_survive_being_written_down():
     again = case.from_data(case.to_data(problem))
     assert repr(again) == repr(problem)
     assert again.days == 5
+
+
+CASE = """
+[problem]
+type = "StockCashDealer"
+growth = 0.15
+volatility = 0.45
+rate = 0.03
+horizon = 0.1
+lot = 2.0
+max_stock = 20.0
+bid_demand = {type = "Exponential", scale = 3000.0, decay = 55.0}
+ask_demand = {type = "Exponential", scale = 3660.0, decay = 60.0}
+objective = {type = "MeanVariance", risk_aversion = 10.0}
+margin = {type = "Margin", initial = 0.5, maintenance = 0.25}
+forced_reduction = {type = "ForcedReduction", pace = 700.0}
+overnight = {type = "Overnight", limit = 3.0, days = 5}
+
+[simulation]
+settlement = 2
+"""
+
+
+def test_a_case_file_states_constraints_by_their_names():
+    stated = parse_case(CASE)
+    assert repr(stated.problem.margin) == repr(MODELS.Margin(0.5, 0.25))
+    assert stated.problem.days == 5
+    assert stated.simulation.settlement == 2
+    assert repr(parse_case(stated.to_toml()).problem) == repr(stated.problem)
+    with pytest.raises(ValueError, match=r"problem.margin.maintenance must not lie above initial \(0.5\), got 0.6"):
+        parse_case(CASE.replace("0.25", "0.6"))
+    with pytest.raises(ValueError, match=r"problem.margin.kept is not known; Margin takes initial, maintenance"):
+        parse_case(CASE.replace("maintenance", "kept"))
 
 
 @pytest.mark.parametrize(
