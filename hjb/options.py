@@ -26,6 +26,10 @@ _DEVIATIONS = 6.0  # of the variance at the horizon, which its range spans to ei
 _LEAST_SHARE = 0.05  # of the variance of now, below which the range does not go by itself
 
 
+def _pair(given: Any) -> Any:
+    return None if given is None else tuple(float(x) for x in given)  # plain numbers, whatever a file or an axis held
+
+
 class VegaGrid(eqx.Module):
     """Settings of the finite-difference method in vega and variance, for an `OptionsBook`.
 
@@ -45,9 +49,7 @@ class VegaGrid(eqx.Module):
     extrapolate: bool = eqx.field(static=True, default=True)
     tolerance: float = eqx.field(static=True, default=1e-10)
     max_iterations: int = eqx.field(static=True, default=100)
-    variance_range: tuple[float, float] | None = eqx.field(
-        static=True, default=None, converter=lambda given: tuple(given) if isinstance(given, list) else given
-    )
+    variance_range: tuple[float, float] | None = eqx.field(static=True, default=None, converter=_pair)
 
     def __check_init__(self) -> None:
         coarsest = 4 if self.extrapolate else 1

@@ -14,13 +14,14 @@ import numpy as np
 from ..models import case
 from ..models._precision import in_float64, is_traced
 from ..models.channels import Quotes
-from ..models.options_book import best_response, of_option
+from ..models.options_book import best_response, of_channel
 from ._interpolation import cubic
 from ._vega_grid import in_chunks
 from .policy import Policy
 from .solution import Solution, method_to_data, write_whole
 
 POINTS = 100.0  # of volatility to one
+_CHUNK = 2048  # places at which a table is read in one call
 
 
 class OptionsPolicy(Policy):
@@ -63,20 +64,29 @@ class OptionsPolicy(Policy):
         landed = vega + side * trade
         allowed = jnp.abs(landed) <= self.problem.vega_limit + 1e-9 * trade
         price = (self.value(t, vega, variance) - self.value(t, landed, variance)) / trade
-        demands = {+1: self.problem.bid_demand, -1: self.problem.ask_demand}
-        wanted = [side] if isinstance(side, int) else [+1, -1]
-        found = [of_option(demands[one], option).best_response(lambda ratio: price + ratio) for one in wanted]
-        return jnp.where(allowed, found[0] if len(found) == 1 else jnp.where(side > 0, *found), jnp.nan)
+        distance = of_channel(self.problem, side, option).best_response(lambda ratio: price + ratio)
+        return jnp.where(allowed, distance, jnp.nan)
 
     def value(self, t: Any, vega: Any, variance: Any) -> Any:
         """`v` between the nodes, by cubics."""
         return _between(self.table, self.problem.horizon, self.first, self.spacing, t, vega, variance)
 
 
-@in_float64
 def _between(table: Any, horizon: Any, first: Any, spacing: Any, t: Any, vega: Any, variance: Any) -> Any:
     """A table (times, vega, variance) between its nodes, by cubics; beyond its ends it is what it is there."""
-    t, vega, variance = jnp.broadcast_arrays(t, vega, variance)
+    if is_traced(table, horizon, t, vega, variance):
+        return _read_off(table, horizon, first, spacing, *jnp.broadcast_arrays(t, vega, variance))
+    places = np.broadcast_arrays(*(np.asarray(x, float) for x in (t, vega, variance)))
+    flat = np.stack([place.ravel() for place in places])
+    flat = np.pad(flat, ((0, 0), (0, -flat.shape[1] % _CHUNK)), mode="edge")  # one compiled shape for every question
+    parts = [
+        _read_off(table, horizon, first, spacing, *flat[:, i : i + _CHUNK]) for i in range(0, flat.shape[1], _CHUNK)
+    ]
+    return np.concatenate(parts)[: places[0].size].reshape(places[0].shape)[()]
+
+
+@in_float64
+def _read_off(table: Any, horizon: Any, first: Any, spacing: Any, t: Any, vega: Any, variance: Any) -> Any:
     row = (table.shape[0] - 1) * jnp.sqrt(jnp.clip(1 - t / horizon, 0.0, 1.0))
     places = [
         jnp.clip((x - first[i]) / spacing[i], 0.0, table.shape[i + 1] - 1.0) for i, x in enumerate((vega, variance))

@@ -30,6 +30,7 @@ from ._stated import Stated
 
 _ANGLE = 0.3  # of the path of integration with the real axis; any angle well below pi/4 serves
 _POINTS, _FIRST, _LAST = 192, -4.0, np.log(300.0)
+_CHUNK = 64  # options priced in one call
 _STEPS = 60  # of the search for an implied volatility; a dozen where the price is no tail
 
 
@@ -115,7 +116,14 @@ def _greeks(model: Heston, asked: str, spot: Any, strike: Any, maturity: Any, va
     if not is_traced(variance):
         hint = "it is the variance per year, the square of a volatility"
         check(f"{asked}: variance", parameter(variance), least=0, hint=hint)
-    return _computed(model, spot, strike, maturity, variance)
+    given = (spot, strike, maturity, variance)
+    if is_traced(model, given) or any(jnp.ndim(leaf) for leaf in jax.tree.leaves(model)):
+        return _computed(model, *given)
+    given = np.broadcast_arrays(*map(parameter, given))
+    flat = np.stack([x.ravel() for x in given])
+    flat = np.pad(flat, ((0, 0), (0, -flat.shape[1] % _CHUNK)), mode="edge")  # one compiled shape for every question
+    parts = [_computed(model, *flat[:, i : i + _CHUNK]) for i in range(0, flat.shape[1], _CHUNK)]
+    return _Greeks(*(np.concatenate(x)[: given[0].size].reshape(given[0].shape)[()] for x in zip(*parts, strict=True)))
 
 
 @in_float64

@@ -184,9 +184,20 @@ def _respond(demand: Demand, price: Any) -> Any:
     return jax.tree.map(lambda part: part.reshape(price.shape), jax.vmap(row)(flat))
 
 
-def of_option(demand: Demand, option: Any) -> Demand:
-    """The demand for options of the numbers `option`, an array: parameters get its shape, or stay one for all."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[option] if jnp.ndim(leaf) else leaf, demand)
+def of_channel(book: OptionsBook, side: Any, option: Any) -> Demand:
+    """The demand in channels given by `side` (+1 bid, -1 ask) and the number of the `option`, arrays of one shape.
+
+    Its parameters have that shape, or are one number where they are the same for all. `side` may be a plain number.
+    """
+    bid, ask = (
+        jax.tree.map(lambda leaf: jnp.asarray(leaf)[option] if jnp.ndim(leaf) else leaf, demand)
+        for demand in (book.bid_demand, book.ask_demand)
+    )
+    if isinstance(side, int):
+        return bid if side > 0 else ask
+    if jax.tree.structure(bid) != jax.tree.structure(ask):
+        raise TypeError("bid_demand and ask_demand must be of one class where a side is drawn, as in a simulation")
+    return jax.tree.map(lambda one, other: jnp.where(side > 0, one, other), bid, ask)
 
 
 def _check_measures(physical: Any, pricing: Any) -> None:

@@ -16,7 +16,7 @@ from numpy.polynomial import chebyshev
 
 from ..models.options_book import OptionsBook
 
-_DEGREES = (2, 10, 6)  # in time, log spot and variance
+_DEGREES = (2, 7, 4)  # in time, log spot and variance
 _DEVIATIONS = 7.0  # of log spot and of variance at the horizon, to either side
 _PROBES = 24
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..models.options_book import OptionsBook, of_option
+from ..models.options_book import OptionsBook, of_channel
 from ._option_surface import OptionSurface
 from ._randomness import Key, normal, uniform, words
 
@@ -75,13 +75,14 @@ def run(case: Case, vega: Any, variance: Any, first: Any, count: int) -> Paths:
 
     def step(state: tuple[Paths, Any]) -> tuple[Paths, Any]:
         now, number = state
-        draws = [words(case.key, path, 3 * number + np.uint32(i)) for i in range(3)]
-        gap = -jnp.log(uniform(draws[0][0])) / jnp.sum(case.bounds)
+        counters = 3 * number + jnp.arange(3, dtype=jnp.uint32)
+        one, other = words(case.key, path[None], counters[:, None])
+        gap = -jnp.log(uniform(one[0])) / jnp.sum(case.bounds)
         left = case.book.horizon - now.t
         length = jnp.minimum(jnp.minimum(gap, case.longest), left)
         asked = (gap <= case.longest) & (gap < left) & (left > 0)
-        moved = _moved(case, now, length, normal(draws[1][0]), normal(draws[1][1]))
-        return _traded(case, moved, asked, uniform(draws[0][1]), uniform(draws[2][0])), number + np.uint32(1)
+        moved = _moved(case, now, length, normal(one[1]), normal(other[1]))
+        return _traded(case, moved, asked, uniform(other[0]), uniform(one[2])), number + np.uint32(1)
 
     return lax.while_loop(under_way, step, (start, jnp.zeros((), jnp.uint32)))[0]
 
@@ -134,10 +135,10 @@ def _traded(case: Case, now: Paths, asked: Any, which: Any, accept: Any) -> Path
     distance = channel_distance(case, now, side, option)
     quoting = jnp.isfinite(distance)
     safe = jnp.where(quoting, distance, 0.0)
-    rates = [of_option(d, option)._intensity(safe) for d in (case.book.bid_demand, case.book.ask_demand)]
+    most = of_channel(case.book, side, option)._intensity(safe)
     trade, bound = case.trade[option], case.bounds[channel]
     allowed = side * now.vega + trade <= case.book.vega_limit + 1e-9 * trade
-    rate = jnp.where(quoting & allowed, jnp.where(side > 0, rates[0], rates[1]), 0.0)
+    rate = jnp.where(quoting & allowed, most, 0.0)
     filled = asked & (accept * bound < rate)
     faulty = asked & ~(rate <= bound * _SLACK)
     books = now.books

@@ -212,7 +212,7 @@ def test_the_published_book_converges_with_order_two(limit):
     """Three grids; at the published limit fills are forbidden with some weight, which leaves a little unevenness."""
     book = OptionsBook.published(vega_limit=limit)
     solution = solved(book, VegaGrid(160, 8, 64))
-    finer = solved(book, VegaGrid(240, 16, 96))
+    finer = solved(book, VegaGrid(200, 16, 64))
     assert solution.stats["order_of_value"] == pytest.approx(2.0, abs=0.1)
     assert abs(solution.value(0.0) - finer.value(0.0)) <= solution.error_estimate + finer.error_estimate
     assert solution.error_estimate < 1e-4 * solution.value(0.0)
