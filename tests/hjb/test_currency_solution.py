@@ -389,22 +389,18 @@ def exact_pair(problem):
 
 @pytest.mark.slow
 def test_two_correlated_pairs_against_their_own_lattice():
-    """Measured: the closed form's value is 2 per cent too high and its quotes within 0.01 bp; the network's 1e-3."""
+    """The closed form alone: a network wants positions that hardly ever meet the limit, and this lattice is small."""
     small = {"sizes": (1.0, 2.0), "shares": (0.6, 0.4), "max_inventory": 12.0, "horizon": 0.01, "volatility": 70.0}
     pairs = (dealer(**small), dealer(**{**small, "volatility": 90.0}, bid_demand=tiers(800.0, 900.0)))
     problem = MODELS.CurrencyBook(pairs, [[1.0, 0.7], [0.7, 1.0]])
     exact, middle = exact_pair(problem), 12
     nearly = solve(problem)
-    network = solve(problem, HJB.Neural(points=2048, iterations=120, refresh=15))
-    flat = exact[middle, middle]
-    print(flat, nearly.value(), network.value(), network.residual)
-    assert float(nearly.value()) == pytest.approx(flat, rel=0.04)
-    assert float(network.value()) == pytest.approx(flat, rel=1e-3)
+    print(exact[middle, middle], nearly.value())
+    assert float(nearly.value()) == pytest.approx(exact[middle, middle], rel=0.04)
     for i, j in ((0, 0), (3, 0), (2, -2)):
-        held, place = [float(i), float(j)], (middle + i, middle + j)
+        place = (middle + i, middle + j)
         price = (exact[place] - exact[place[0], place[1] + np.array([1, 2])]) / pairs[1].sizes
         distance = pairs[1].response(+1, price)[0]
-        for solution, allowed in ((nearly, 0.02), (network, 2e-3)):
-            found = solution.quotes(pair=1, inventory=held).bid
-            print(i, j, np.max(np.abs(found - distance)))
-            np.testing.assert_allclose(found, distance, rtol=0, atol=allowed)
+        found = nearly.quotes(pair=1, inventory=[float(i), float(j)]).bid
+        print(i, j, np.max(np.abs(found - distance)))
+        np.testing.assert_allclose(found, distance, rtol=0, atol=0.02)
