@@ -70,5 +70,7 @@ def _rates(problem: Problem, grid: Grid, bid: Any, ask: Any) -> Any:
     bid_rate, bid_idle = side(problem.bid_demand, bid, equation.permitted[0])
     ask_rate, ask_idle = side(problem.ask_demand, ask, equation.permitted[1])
     if equation.forced is not None:
-        bid_rate, ask_rate = bid_rate + equation.forced[0], ask_rate + equation.forced[1]
+        bid_rate, ask_rate = (
+            rate + often[None] for rate, often in zip((bid_rate, ask_rate), equation.forced, strict=True)
+        )
     return *equation.stencil, bid_rate, ask_rate, 0.5 * (bid_idle + ask_idle) / problem.horizon

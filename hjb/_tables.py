@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+_ROUNDING = 1e-9  # of a day, by which a moment may miss a close and still be meant to be there
+
 
 class Tables(NamedTuple):
     """Tables of shape (times, nodes, ...): one axis for the time to go and one for each state variable that matters.
@@ -50,7 +52,7 @@ def row_of(problem: Any, tau: Any, rows: int, power: Any) -> tuple[Any, Any, int
     """
     days, length = problem.days, problem.horizon / problem.days
     count = rows // days
-    day = 0 * tau if days == 1 else jnp.clip(jnp.floor(tau / length), 0, days - 1)
+    day = 0 * tau if days == 1 else jnp.clip(jnp.floor(tau / length + _ROUNDING), 0, days - 1)
     share = (tau if days == 1 else jnp.clip(tau - day * length, 0.0, length)) / length
     return day * count + (count - 1) * jnp.where(power == 2, jnp.sqrt(share), share), day * count, count
 
