@@ -13,8 +13,15 @@ the prime a derivative in the time to go `tau = T - t`. Bergault, Evangelista, G
 drop the terms in `A_ii` of `b'` and `c'`; here they are kept, so that a quadratic Hamiltonian gives the exact answer.
 The quotes answer the quadratic by the true first-order condition.
 
-How good it is depends on how far a lot moves the value, in units of `D/k`: the value is within 1e-5 of itself in the
-mild benchmark of the tests, but quotes are fourteen to eighteen per cent off for the two coarse lots of Gueant (2017).
+How good it is depends on how far a lot moves the value, in units of `D/k`. Measured: for the two coarse lots of Gueant
+(2017) quotes are 14 and 18 per cent off. In the benchmark of `d` assets at correlation one half (`A = 1`, `k = 1.5`,
+terminal penalty .01), relative errors of the value of an empty book, and of all quotes within three lots (rms, d = 2):
+
+| gamma, T  | d = 2  | d = 10 | d = 30 | quotes |
+| .02, 1    | 8.2e-6 | 8.5e-6 | 1.1e-5 | 6.3e-5 |
+| .04, 5    | 9.2e-4 | 8.5e-4 |        | 5.3e-3 |
+| .4, 5     | 5.3e-2 | 3.8e-2 |        | .10    |
+| 4, 5      | 2.3    | 1.8    |        | .66    |
 """
 
 from __future__ import annotations

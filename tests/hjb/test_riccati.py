@@ -37,8 +37,8 @@ def exponential():
 
 
 @pytest.fixture(scope="module")
-def approximate(exponential):
-    return ts.solve(exponential.problem, ts.hjb.ClosedForm())
+def approximate():
+    return ts.solve(book(*exponentials(), limit=4), ts.hjb.ClosedForm())
 
 
 def test_the_quadratic_solves_its_equations_written_out_once_more(approximate):
@@ -65,6 +65,7 @@ def test_the_quadratic_solves_its_equations_written_out_once_more(approximate):
     assert 1e-4 < approximate.residual < 0.1
 
 
+@pytest.mark.slow
 def test_the_quadratic_is_near_the_lattice_far_from_its_limits(approximate, exponential):
     assert approximate.value(0.0) == pytest.approx(exponential.value(0.0), rel=0.02)
     assert approximate.value(0.0) != pytest.approx(exponential.value(0.0), rel=1e-6)
@@ -77,6 +78,7 @@ def test_linear_demand_and_no_aversion_to_fills_make_the_quadratic_exact():
     assert np.all(quadratic.value(1.3, inventory=[[0, 0], [1, -2]]) == [0, -0.25])
 
 
+@pytest.mark.slow
 def test_a_quadratic_book_is_the_same_after_a_file(approximate, tmp_path):
     again = ts.Solution.load(approximate.save(tmp_path / "book.nc"))
     assert again.value(0.2, inventory=[1, -2]) == approximate.value(0.2, inventory=[1, -2])
@@ -89,6 +91,7 @@ def test_what_has_no_riccati_equation_is_refused():
         ts.solve(book(*linear_demands(), objective=M.MeanVariance(0.1)))
 
 
+@pytest.mark.slow
 def test_the_simulated_reference_agrees_with_the_lattice(exponential):
     q = [[0, 0], [4, -1], [-3, 4]]
     found = ts.hjb.feynman_kac_reference(exponential.problem, q, paths=4096, seed=1, windows=16, t=0.3)
