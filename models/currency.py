@@ -16,8 +16,9 @@ and `terminal q^2` at the horizon. The value above the marked book, with `tau = 
 the sum over tiers, sizes and both sides. Where `|theta_q + k q| <= psi` it does not pay to cross the market's spread:
 the dealer internalises, that is, waits for clients to trade the position away; beyond it externalises.
 
-Source: Barzykin, Bergault and Gueant, "Algorithmic market making in dealer markets with hedging and market impact"
-(Mathematical Finance 2023), with one pair.
+Sources: Barzykin, Bergault and Gueant, "Algorithmic market making in dealer markets with hedging and market impact"
+(Mathematical Finance 2023), and "Market making by an FX dealer: tiers, pricing ladders and hedging rates for optimal
+risk control" (Risk 2022), whose dealer has tiers.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class CurrencyDealer(Dealer):
 
     @classmethod
     def published(cls, **changes: Any) -> CurrencyDealer:
-        """The one-pair case of the paper's section on numerical results, with `changes` to its arguments."""
+        """The case whose figures the tests meet (two tiers, six sizes), with `changes` to its arguments."""
         tiers = Logistic(scale=(1800.0, 1800.0), alpha=(-0.3, -1.9), beta=(5.0, 15.0))
         arguments: dict[str, Any] = {
             "volatility": 50.0,

@@ -8,8 +8,8 @@ their risk. With `q` the positions in M, one to a pair, and `Sigma_ij = rho_ij s
 in the notation of `models.currency`. Positions do not net through a common currency: EURUSD and USDJPY are hedged
 each in its own market, and a cross is a pair like any other.
 
-Source: Barzykin, Bergault and Gueant, "Dealing with multi-currency inventory risk in foreign exchange cash markets"
-(Risk 2023), whose positions are in currencies; here they are in pairs.
+Source: Barzykin, Bergault and Gueant, "Dealing with multi-currency inventory risk in FX cash markets" (2022), whose
+positions are in currencies; here they are in pairs.
 """
 
 from __future__ import annotations

@@ -80,6 +80,8 @@ def solve_by_network(problem: CurrencyDealer | CurrencyBook, method: Any) -> Neu
     The value bends where hedging begins, so that more steps are wanted than for a book of assets. Measured with
     `Neural(points=2048, iterations=150, refresh=15)` on the published pair: 36 seconds of one core, 10 of them to
     compile; value within 2e-5 of its largest, quotes within 2e-4 bp at positions up to 30 M.
+    Two such pairs at correlation .8 were left at a residual of 3e-3 after 106 steps; played out beside the expansion's
+    quotes, request by request, the network's earned 0.5 (standard error 0.2) of 144 bp M more.
     """
     if is_traced(problem):
         raise ValueError("Neural trains outside jit, grad and vmap")
