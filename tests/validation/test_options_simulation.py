@@ -115,15 +115,17 @@ def test_a_path_depends_on_the_seed_and_its_number_alone(book, solution):
 def test_any_function_can_quote(book, solution):
     """Quotes in price, all options at once; a policy that is one function of the solver's gives its numbers."""
 
+    vegas, best = np.asarray(book.vegas)[None], solution.policy
+
     def quotes(t, state):
         every = jnp.arange(20, dtype=jnp.int32)
         wide = [jnp.broadcast_to(x[:, None], (*x.shape, 20)).ravel() for x in (t, state["vega"], state["variance"])]
         option = jnp.broadcast_to(every, (*t.shape, 20)).ravel()
-        sides = [solution.policy.volatility(*wide, side, option).reshape(-1, 20) for side in (1, -1)]
-        return ts.models.Quotes(*(side * np.asarray(book.vegas)[None] for side in sides))
+        sides = [best.volatility(*wide, side, option).reshape(-1, 20) for side in (1, -1)]
+        return ts.models.Quotes(*(side * vegas for side in sides))
 
     one = simulate_options(book, quotes, 256, seed=2)
-    other = simulate_options(book, solution.policy, 256, seed=2)
+    other = simulate_options(book, best, 256, seed=2)
     np.testing.assert_allclose(one.profit, other.profit, rtol=1e-9)
 
 
