@@ -69,7 +69,8 @@ def forced(problem: Any, side: int, stock: Any, cash: Any, cell: tuple[Any, Any]
     share = forced_by_stock(problem, side, stock, cell[0]) + jnp.zeros_like(wealth)
     for requirement in problem.to_keep:
         kept, _ = _kept(requirement, stock, wealth, size, cell)
-        lowers = 1 - _raised(requirement, side, stock, size, cell[0])
+        pledged = (jnp.asarray(requirement.long) == 0) & (stock > 0)  # in full: selling it would mend nothing
+        lowers = jnp.where(pledged, 0.0, 1 - _raised(requirement, side, stock, size, cell[0]))
         share = jnp.maximum(share, (1 - kept) * lowers)
     return problem.forced_reduction.pace * share * reduces(side, stock, size, cell[0])
 
