@@ -22,7 +22,7 @@ import numpy as np
 from ..hjb.policy import TargetPolicy
 from ..models.channels import Quotes
 from ..models.multi_asset import MultiAssetDealer
-from ..models.problem import Dealer, Problem, as_state
+from ..models.problem import Problem, as_state
 from . import _batches, _linear, _thinning
 from ._book_simulation import simulate_book
 from ._bounds import lay_bounds
@@ -427,12 +427,19 @@ def _whole(name: str, value: Any, least: int, most: int, hint: str) -> int:
     return number
 
 
+_ELSEWHERE = {
+    "PrintedDealer": "; the printed equation states none that earn its spread",
+    "OptionsBook": "; take simulate_options",
+    "CurrencyDealer": "; take simulate_currency",
+    "CurrencyBook": "; take simulate_currency",
+}
+
+
 def _check_kinds(problem: Any, policy: Any) -> None:
     if not isinstance(problem, Problem):
         raise TypeError(
             f"simulate needs a problem with dynamics, such as StockCashDealer or InventoryDealer, got "
-            f"{type(problem).__name__}"
-            + ("; the printed equation states none that earn its spread" if isinstance(problem, Dealer) else "")
+            f"{type(problem).__name__}" + _ELSEWHERE.get(type(problem).__name__, "")
         )
     if not callable(policy):
         raise TypeError(
