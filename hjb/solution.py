@@ -35,7 +35,10 @@ class Result(enum.Enum):
     """How a solve ended; the value is the sentence to print."""
 
     CONVERGED = "converged"
-    NOT_FINITE = "the solution is not finite; the problem may have no finite value over this horizon"
+    NOT_FINITE = (
+        "the solution is not finite: the steps may be too long, or the problem has no finite value over this horizon; "
+        "take more steps, or shorten the horizon"
+    )
     RESIDUAL = "the residual stayed above the tolerance; take more steps or allow more iterations"
     ILL_POSED = (
         "the dealer reaches states where no payment makes a permitted trade worth its own variance "
