@@ -38,7 +38,6 @@ def test_mean_deviation_and_value_are_the_solvers(book, solution):
     result = simulate_options(book, solution.policy, PATHS, seed=3, initial={"vega": 4e6})
     measured, errors, told = np.array([row[2:5] for row in result.rows(solution)[:3]]).T
     agree(measured, told, errors, samples=PATHS, tolerance=4 * solution.error_estimate)
-    print(result.table(solution))
     assert result.mean_wealth - result.criterion == pytest.approx(np.mean(result.charge))
     assert np.mean(result.ask_fills) > np.mean(result.bid_fills)  # it is long, and wants to be rid of it
     assert "mean profit" in result.table(solution)
@@ -64,7 +63,7 @@ def test_other_quotes_are_worth_less(book, solution):
     best = simulate_options(book, solution.policy, 3_000, seed=5)
     for change in ({"wider": 0.002}, {"wider": -0.002}, {"lower": 0.002}, {"lower": -0.002}):
         other = simulate_options(book, shifted(solution.policy, **change), 3_000, seed=5)
-        print(change, exceed(best.score, other.score))
+        exceed(best.score, other.score)
 
 
 @pytest.mark.slow
@@ -80,7 +79,6 @@ def test_revaluing_every_option_changes_little():
     np.testing.assert_array_equal(first.vega, full.vega)  # the same fills: the dealer quotes by the vegas of time 0
     told = solution.expected_wealth(0.0), solution.profit_deviation(0.0), solution.value(0.0)
     for result in (first, full):
-        print(result.table(solution))
         measured = result.mean_wealth, result.deviation, result.criterion
         errors = result.standard_error, result.deviation_standard_error, result.criterion_standard_error
         agree(measured, told, errors, samples=6_000, tolerance=4 * solution.error_estimate)
