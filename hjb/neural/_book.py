@@ -23,6 +23,9 @@ from ._riccati import Riccati, at, quadratic
 
 _POWERS = tuple(np.array([(a, n - a) for n in range(1, 5) for a in range(n, -1, -1)]).T)
 _WIDEN = 0.1  # share of sampled states that are moved by a lot: what lies beside the path is seen as well
+_APART = 0.25  # share of paths that begin elsewhere than flat, so that the book can be asked about such states, too
+_ANEW = 0.5  # share of points that are looked at with another time to go than when they were visited
+_FAR = 1.5  # in units of the spread under the baseline: how far they begin
 _FLOOR = 0.25  # of the scale of income, beneath which a residual is not divided any further
 
 
@@ -151,16 +154,21 @@ class BookEquation(FillEquation):
         return jnp.stack(parts) / (_FLOOR * self.flat + cost) * _FLOOR
 
     def sample(self, key: Any, function: Function, paths: int, each: int) -> tuple[Any, Any]:
-        start, widen, walk = jax.random.split(key, 3)
+        start, widen, walk, apart, again = jax.random.split(key, 5)
         horizon, d = self.horizon, self.problem.dimension
         when = (jnp.arange(each, dtype=float)[None] + jax.random.uniform(start, (paths, each))) / each * horizon
-        x = visited(self, function, walk, when)
+        limit = jnp.asarray(self.problem.limit)[None, None]
+        far = jnp.round(_FAR * self.width[None] * jax.random.normal(apart, (paths, d)))
+        far = jnp.clip(far, -limit[0], limit[0])
+        first = jnp.where(jnp.arange(paths)[:, None] < int(_APART * paths), far, 0.0)
+        x = visited(self, function, walk, when, first)
         moved = jax.random.uniform(widen, (paths, each, 3))
         asset = jax.nn.one_hot(jnp.floor(moved[..., 0] * d).astype(jnp.int32), d, dtype=float)
         step = jnp.where(moved[..., 2] < _WIDEN, jnp.where(moved[..., 1] < 0.5, 1.0, -1.0), 0.0)
-        limit = jnp.asarray(self.problem.limit)[None, None]
         x = jnp.clip(x + asset * step[..., None], -limit, limit)
-        return (horizon - when).reshape(-1), x.reshape(-1, d)
+        anew = jax.random.uniform(again, (2, paths, each))
+        tau = jnp.where(anew[0] < _ANEW, anew[1] * horizon, horizon - when)
+        return tau.reshape(-1), x.reshape(-1, d)
 
 
 def _matrix(cost: Any, unit: Any) -> Any:
@@ -169,8 +177,8 @@ def _matrix(cost: Any, unit: Any) -> Any:
     return 0.5 * (cost(unit[:, None] + unit[None]) - own[:, None] - own[None])
 
 
-def visited(equation: BookEquation, function: Function, key: Any, when: Any) -> Any:
-    """Inventories (paths, each, d) at times `when` (paths, each) from a flat start, under quotes kept between fills."""
+def visited(equation: BookEquation, function: Function, key: Any, when: Any, first: Any) -> Any:
+    """Inventories (paths, each, d) at `when` (paths, each) after `first` (paths, d), quotes kept between fills."""
     paths, each = when.shape
     horizon, d = equation.horizon, equation.problem.dimension
     jumps = jnp.concatenate([jnp.eye(d), -jnp.eye(d)])
@@ -193,5 +201,5 @@ def visited(equation: BookEquation, function: Function, key: Any, when: Any) -> 
         return until, x + jumps[hit], seen, number + 1
 
     busy = lambda state: jnp.any(state[0] < horizon) & (state[3] < 20_000)  # noqa: E731
-    begin = (jnp.zeros(paths), jnp.zeros((paths, d)), jnp.zeros((paths, each, d)), 0)
+    begin = (jnp.zeros(paths), first, jnp.zeros((paths, each, d)), 0)
     return jax.lax.while_loop(busy, event, begin)[2]

@@ -1,0 +1,70 @@
+"""What the neural method promises: accuracy on books of many assets, on one asset, and on a plain diffusion."""
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.stats
+
+import twosided as ts
+from twosided.hjb.neural.diffusion import LinearQuadratic
+
+pytestmark = pytest.mark.slow
+DECAY = 1.5
+
+
+def benchmark_book(assets, risk_aversion, horizon):
+    demand = ts.models.Exponential(1.0, DECAY)
+    objective = ts.models.RiskPenalty(risk_aversion, 0.01)
+    return ts.models.MultiAssetDealer(np.ones(assets), horizon, demand, demand, 1.0, np.inf, objective, 0.5)
+
+
+def states(assets, most, count=6, seed=3):
+    """A few inventories near the flat book, as the optimal quotes leave it."""
+    return np.random.default_rng(seed).integers(-most, most + 1, (count, assets)).astype(float)
+
+
+@pytest.mark.parametrize(("assets", "value", "quotes"), [(10, 3e-5, 1e-4), (30, 1e-4, 3e-4)])
+def test_a_mild_book_of_many_assets_meets_its_target(assets, value, quotes):
+    problem = benchmark_book(assets, 0.02, 1.0)
+    solution = ts.solve(problem, ts.hjb.Neural())
+    q = states(assets, 1, 2)
+    found = ts.hjb.feynman_kac_reference(problem, q, paths=4096, surface=solution.surface, windows=8)
+    gap = solution.value(0.0, inventory=q) / found.value - 1
+    assert solution.converged
+    assert np.all(np.abs(gap) < value + 3 * found.standard_error / found.value)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("risk_aversion", "value", "tolerance"), [(0.04, 1e-4, 1e-3), (0.4, 5e-4, 3e-3), (4.0, 1e-2, 2e-2)]
+)
+def test_a_stressed_book_meets_its_target_for_every_seed(risk_aversion, value, tolerance, seed):
+    solution = ts.solve(
+        benchmark_book(10, risk_aversion, 5.0), ts.hjb.Neural(seed=seed, iterations=30, tolerance=tolerance)
+    )
+    found = solution.stats["certificates"]
+    assert abs(found["exact"] / found["value"] - 1) < value + 3 * found["exact_error"] / found["value"]
+    assert solution.residual < tolerance
+
+
+def test_logistic_demand_agrees_with_the_lattice():
+    bid, ask = ts.models.Logistic(2.0, 0.0, 1.5), ts.models.Logistic(1.5, 0.2, 1.5)
+    objective = ts.models.RiskPenalty(0.2, 0.01)
+    problem = ts.models.MultiAssetDealer([1.0, 0.8], 1.0, bid, ask, 1.0, 8, objective, 0.5)
+    exact = ts.solve(problem, ts.hjb.Lattice())
+    solution = ts.solve(problem, ts.hjb.Neural(points=2048))
+    q = np.array([[0, 0], [1, -1], [2, 1], [-1, 0]])
+    assert solution.converged
+    assert np.max(np.abs(solution.value(0.0, inventory=q) / exact.value(0.0, inventory=q) - 1)) < 1e-4
+    for ours, theirs in zip(solution.quotes(0.0, inventory=q), exact.quotes(0.0, inventory=q), strict=True):
+        assert np.max(np.abs(ours - theirs)) < 1e-3 / 1.5
+
+
+def test_the_diffusion_benchmark_is_met_through_the_same_method():
+    method = ts.hjb.Neural(width=8, depth=1, points=512, iterations=20)
+    fitted = method.fit(LinearQuadratic(100))
+    density = scipy.stats.chi2(100).pdf
+    exact = -np.log(scipy.integrate.quad(lambda y: density(y) * 2 / (1 + 2 * y), 0, np.inf)[0])
+    assert abs(exact - 4.5901617) < 1e-6
+    assert abs(fitted.value[0] / exact - 1) < 5e-4
+    assert fitted.residual < 1e-3
