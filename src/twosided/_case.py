@@ -114,8 +114,16 @@ def parse_case(text: str, name: str = "case") -> Case:
 
 
 def _problem(data: Mapping[str, Any]) -> Any:
-    from .models.problem import Dealer
+    from .models.case import KINDS
+    from .models.printed import PrintedDealer
+    from .models.problem import Dealer, Problem
 
+    kind = KINDS.get(str(data.get("type")), Problem)
+    if issubclass(kind, Dealer) and not issubclass(kind, (Problem, PrintedDealer)):
+        raise ValueError(
+            f"problem.type {kind.__name__} has more than one thing to quote, which the command line cannot show; solve "
+            "it from Python with twosided.solve"
+        )
     return _stated(data, "problem", Dealer)
 
 
