@@ -102,13 +102,13 @@ def test_training_resumes_to_the_same_weights(solved, tmp_path):
         ts.solve(book(drift=0.0), dataclasses.replace(SMALL, checkpoint=path))
 
 
-def test_bad_settings_and_problems_are_refused_by_name(tmp_path):
+def test_bad_settings_and_problems_are_refused_by_name(solved, tmp_path):
     with pytest.raises(ValueError, match="width"):
         ts.hjb.Neural(width=0)
     with pytest.raises(ValueError, match="tolerance"):
         ts.hjb.Neural(tolerance=2.0)
     with pytest.raises(ValueError, match="expected wealth"):
-        ts.solve(book(), SMALL).expected_wealth(0.0)
+        solved[1].expected_wealth(0.0)
     broken = tmp_path / "broken.npz"
     broken.write_bytes(b"no checkpoint")
     with pytest.raises(ValueError, match=r"broken\.npz is no checkpoint"):
