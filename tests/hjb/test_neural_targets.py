@@ -1,5 +1,7 @@
 """What the neural method promises: accuracy on books of many assets, on one asset, and on a plain diffusion."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.integrate
@@ -26,7 +28,7 @@ def states(assets, most, count=6, seed=3):
 @pytest.mark.parametrize(("assets", "value", "quotes"), [(10, 3e-5, 1e-4), (30, 1e-4, 3e-4)])
 def test_a_mild_book_of_many_assets_meets_its_target(assets, value, quotes):
     problem = benchmark_book(assets, 0.02, 1.0)
-    solution = ts.solve(problem, ts.hjb.Neural())
+    solution: Any = ts.solve(problem, ts.hjb.Neural())
     q = states(assets, 1, 2)
     found = ts.hjb.feynman_kac_reference(problem, q, paths=4096, surface=solution.surface, windows=8)
     gap = solution.value(0.0, inventory=q) / found.value - 1
@@ -63,8 +65,8 @@ def test_logistic_demand_agrees_with_the_lattice():
 def test_the_diffusion_benchmark_is_met_through_the_same_method():
     method = ts.hjb.Neural(width=8, depth=1, points=512, iterations=20)
     fitted = method.fit(LinearQuadratic(100))
-    density = scipy.stats.chi2(100).pdf
-    exact = -np.log(scipy.integrate.quad(lambda y: density(y) * 2 / (1 + 2 * y), 0, np.inf)[0])
+    of_squares = lambda y: scipy.stats.chi2.pdf(y, 100) * 2 / (1 + 2 * y)  # noqa: E731
+    exact = -np.log(scipy.integrate.quad(of_squares, 0, np.inf)[0])
     assert abs(exact - 4.5901617) < 1e-6
     assert abs(fitted.value[0] / exact - 1) < 5e-4
     assert fitted.residual < 1e-3
