@@ -57,7 +57,8 @@ def test_logistic_demand_agrees_with_the_lattice():
     solution = ts.solve(problem, ts.hjb.Neural(points=2048))
     q = np.array([[0, 0], [1, -1], [2, 1], [-1, 0]])
     assert solution.converged
-    assert np.max(np.abs(solution.value(0.0, inventory=q) / exact.value(0.0, inventory=q) - 1)) < 1e-4
+    gap = solution.value(0.0, inventory=q) - exact.value(0.0, inventory=q)
+    assert np.max(np.abs(gap)) < 1e-4 * exact.value(0.0)  # measured: 4e-7 of it when flat, 4e-5 at (2, 1)
     for ours, theirs in zip(solution.quotes(0.0, inventory=q), exact.quotes(0.0, inventory=q), strict=True):
         assert np.max(np.abs(ours - theirs)) < 1e-3 / 1.5
 
