@@ -17,6 +17,7 @@ NAMES = (
     "pre_commitment",
     "frontier",
     "gradient",
+    "neural",
     "simulation",
     "closed_loop",
 )
