@@ -344,7 +344,7 @@ def _march(equation: TargetEquation, share: Any) -> _Marched:
         start = (u, g, quoted, speed, (jnp.zeros_like(u), jnp.zeros_like(u)))
         v, h, quoted, speed, distances = lax.fori_loop(0, stages.astype(int), stage, start)
         ended = ((u + (stages - 1) * v) / stages, (g + (stages - 1) * h) / stages, quoted, speed)
-        return ended, _Marched(u, g, *distances, stages)
+        return ended, _Marched(u, g, distances[0], distances[1], stages)
 
     start = (*equation.start(), equation.unquoted(), equation.fastest())
     return lax.scan(step, start, (tau, jnp.diff(tau, append=tau[-1:])))[1]

@@ -53,7 +53,7 @@ def calibrate_risk(
         case = replace(case, name=out.name, problem=found.problem)
         summary["name"], summary["problem"] = case.name, _plain_problem(case)
         solution = commands._solve(case.problem, case.method, summary)
-        summary["solution"] = commands._solution_data(solution)
+        summary["solution"] = commands._solution_data(solution, case)
         summary["risk_aversion"] = found.to_dict()
         (folder / CASE).write_text(case.to_toml(commands._HEADER), encoding="utf-8")
         solution.save(folder / SOLUTION)
