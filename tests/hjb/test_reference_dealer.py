@@ -81,7 +81,9 @@ def test_the_plain_scheme_is_of_second_order(axis):
     found = []
     stock = np.arange(-2.0, 2.1, 0.5)
     for factor in (1, 2, 4):
-        settings: dict[str, Any] = {"steps": 200 * factor} if axis == "time" else {"nodes_per_lot": 10 * factor, "steps": 400}
+        settings: dict[str, Any] = (
+            {"steps": 200 * factor} if axis == "time" else {"nodes_per_lot": 10 * factor, "steps": 400}
+        )
         solution = ts.solve(dealer(), ts.hjb.FiniteDifference(extrapolate=False, half_width=13, **settings))
         found.append(solution.value(0.0, stock=stock) if axis == "time" else solution.quotes(0.0, stock=stock).bid)
     coarse, middle, fine = found
