@@ -10,8 +10,9 @@ PYTEST := $(BIN)/python -m pytest -n logical --dist worksteal
 export OPENBLAS_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# Nearly all of the tests' time is compiling, which XLA's older emitters of fusions do in two thirds of it.
-test test-all: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
+# Most of the tests' time is compiling. XLA's older emitters of fusions take two thirds of it, and LLVM's first level of
+# optimisation a sixth less again; none at all would cost the simulations more than it saves.
+test test-all: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1
 
 .PHONY: help demo test test-all lint format bench notebooks wheel clean
 
@@ -46,7 +47,7 @@ wheel: $(DEVELOP)  ## dist/*.whl, by way of the source archive
 	$(BIN)/python -m build --outdir dist
 
 clean:  ## Remove what was built; runs/ and the virtual environment stay
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .jax_cache src/*.egg-info
+	rm -rf build dist .cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
 	find benchmarks hjb models paper src tests validation -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is the last thing that lands in a new environment, so one that was cut short is finished here.

@@ -197,6 +197,7 @@ def test_simulate_writes_all_five_files_and_its_options_go_before_the_files(run,
     assert any(line.split()[:2] == ["mean", "wealth"] for line in out)
 
 
+@pytest.mark.slow
 def test_the_linear_rule_is_asked_for_by_name_and_with_its_steps(run, tmp_path):
     path = tmp_path / "formula.toml"
     path.write_text(FORMULA, encoding="utf-8")
@@ -240,6 +241,7 @@ def test_a_market_says_where_the_predicted_value_goes(run, tmp_path):
     assert (tmp_path / "run" / "report.html").read_text(encoding="utf-8") == page
 
 
+@pytest.mark.slow
 def test_being_wrong_is_priced_error_by_error(run, tmp_path):
     path = tmp_path / "lots.toml"
     path.write_text(LOTS, encoding="utf-8")

@@ -103,7 +103,7 @@ def agree(solution, reference, promise=1e-10):
         pytest.param("exponential", "steeper", "exponential utility", marks=pytest.mark.slow),
         ("steeper", "exponential", "mean-variance"),
         pytest.param("exponential", "steeper", "quadratic variation", marks=pytest.mark.slow),
-        ("steeper", "power law", "running penalty"),
+        pytest.param("steeper", "power law", "running penalty", marks=pytest.mark.slow),
         pytest.param("logistic", "exponential", "exponential utility", marks=pytest.mark.slow),
         pytest.param("exponential", "linear", "quadratic variation", marks=pytest.mark.slow),
         pytest.param("linear", "logistic", "mean-variance", marks=pytest.mark.slow),

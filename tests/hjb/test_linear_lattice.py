@@ -51,7 +51,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+LONGER = {"long", "averse"}  # in the reference
+
+
+@pytest.mark.parametrize("name", [pytest.param(c, marks=[pytest.mark.slow] * (c in LONGER)) for c in CASES])
 def test_value_and_quotes_agree_with_the_matrix_exponential_at_fifty_digits(name):
     reference, problem = CASES[name]
     value, bid, ask = reference.answer()
@@ -102,7 +105,7 @@ def test_the_tails_of_four_hundred_lots_are_exact(reference, problem):
     np.testing.assert_allclose(found.ask, ask, rtol=0, atol=1e-11 / reference.decay)
 
 
-@pytest.mark.parametrize("horizon", [1e-2, pytest.param(600.0, marks=pytest.mark.slow), 1e5])
+@pytest.mark.parametrize("horizon", [1e-2, *(pytest.param(long, marks=pytest.mark.slow) for long in (600.0, 1e5))])
 def test_every_quote_at_four_hundred_lots_is_finite(horizon):
     _, problem = under_utility(0.01, 0.3, horizon=horizon, limit=400, **MARKET)
     solution = ts.solve(problem, ts.hjb.Lattice(times=16))

@@ -130,7 +130,7 @@ def test_a_mean_is_met_or_refused_with_the_most_there_is(frontiers):
         frontier.at_mean(50.0)
 
 
-@pytest.mark.parametrize("surplus", ["kept", "set_aside"])
+@pytest.mark.parametrize("surplus", [pytest.param("kept", marks=pytest.mark.slow), "set_aside"])
 def test_simulated_mean_and_variance_are_the_solver_s(frontiers, surplus):
     """The error of this coarse solve is forgiven: a tenth of a standard deviation would not be."""
     frontier, paths = frontiers[surplus], 16_384

@@ -79,7 +79,7 @@ def test_four_perturbed_policies_are_worth_less(objective):
             assert criterion_of(Perturbed(solution, *shift), **how) < best
 
 
-@pytest.mark.parametrize("objective", ["utility", "penalty"])
+@pytest.mark.parametrize("objective", [pytest.param("utility", marks=pytest.mark.slow), "penalty"])
 def test_simulated_policies_lose_what_the_equation_says(objective):
     how = {"gamma": 0.1} if objective == "utility" else {"running": 0.2}
     wants = MODELS.ExponentialUtility(0.1) if objective == "utility" else MODELS.RunningPenalty(0.2)

@@ -62,6 +62,7 @@ def moments_of_hawkes(own, cross, decay, mean, horizon):
     return horizon * mean, end.reshape(3, 2, 2)[2]
 
 
+@pytest.mark.slow
 def test_clustered_orders_have_the_models_mean_and_a_hawkes_process_variance():
     result = played(HawkesMarket(**BURSTS))
     rates = np.array([40.0, 15.0])
@@ -127,7 +128,14 @@ def test_a_move_that_comes_later_costs_what_has_come_of_it_by_the_horizon():
         agree(result.mean_wealth, wealth_in_closed_form(SHARE * MOVE * 2.0), result.standard_error, samples=PATHS)
 
 
-@pytest.mark.parametrize("settings", [{}, {"informed_delay": DELAY}, {"refresh": 0.05, "latency": 0.02}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"informed_delay": DELAY},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"refresh": 0.05, "latency": 0.02}, marks=pytest.mark.slow),
+    ],
+)
 def test_informed_orders_leave_drift_and_volatility_as_they_are(settings):
     market = PoissonMarket(informed=SHARE, informed_move=MOVE, **settings)
     problem, silent = dealer(), Constant(np.nan, np.nan)

@@ -91,6 +91,7 @@ def test_simulated_events_are_unit_exponentials_on_their_own_clock(hawkes):
         plausible([kstest(e, "expon").pvalue for e in residuals(other, times, components, horizon)])
 
 
+@pytest.mark.slow
 def test_a_fit_finds_the_parameters_within_their_errors():
     horizon, statistics = 500.0, []
     points = LOPSIDED.simulate(horizon, 16, seed=21)

@@ -114,7 +114,7 @@ def test_the_exact_chain_gives_the_known_chances():
 
 @pytest.mark.parametrize(
     ("kind", "rates"),
-    [("exact", PAPER), pytest.param("levels", PAPER, marks=pytest.mark.slow), ("levels", LOPSIDED)],
+    [("exact", PAPER), *(pytest.param("levels", rates, marks=pytest.mark.slow) for rates in (PAPER, LOPSIDED))],
 )
 def test_the_mid_rises_as_often_as_the_exact_chain_says(kind, rates):
     samples = 8000
