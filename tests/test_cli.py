@@ -280,6 +280,7 @@ def test_an_error_that_is_none_is_refused_before_any_work(run, tmp_path, monkeyp
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_market_is_left_out_or_taken_without_frictions_by_name(run, tmp_path):
     path = tmp_path / "lots.toml"
     path.write_text(LOTS, encoding="utf-8")
@@ -315,6 +316,7 @@ def test_a_market_that_cannot_be_played_is_one_line_before_any_work(run, tmp_pat
     assert left_in(tmp_path) == {"case-file.toml"}
 
 
+@pytest.mark.slow
 def test_a_report_is_written_anew_from_what_a_run_left(run, case, tmp_path):
     folder = tmp_path / "run"
     assert run("simulate", case, "--out", folder)[0] == 0
@@ -603,6 +605,7 @@ def test_the_demo_runs_on_the_sample_that_ships(run, tmp_path):
     assert "SYNTH" in summary["calibration"]["source"]
 
 
+@pytest.mark.slow
 def test_the_demo_runs_on_the_real_file(run, tmp_path, real_data):
     data = real_data("LOBSTER_SampleFile_GOOG_2012-06-21_10.zip")
     code, out, err = run("demo", "--data", data, "--out", tmp_path / "demo", "--paths", 20_000)

@@ -124,6 +124,7 @@ def test_a_tabulated_demand_agrees_across_its_knots():
     agree(ts.solve(problem), reference)
 
 
+@pytest.mark.slow
 def test_the_linear_equation_and_the_integration_agree():
     """Two routes inside the library to one answer, at the stored times that they share.
 

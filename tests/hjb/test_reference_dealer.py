@@ -91,6 +91,7 @@ def test_the_plain_scheme_is_of_second_order(axis):
     assert order == pytest.approx(2.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_error_estimate_covers_the_error_without_exaggerating():
     rough = ts.solve(dealer(), ts.hjb.FiniteDifference(nodes_per_lot=8, steps=80))
     error = abs(rough.value(0.0) - 3.0160934122)  # this solver at 40 nodes a lot and 400 steps; published to 3.016093

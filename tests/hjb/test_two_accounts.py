@@ -297,6 +297,7 @@ def meets_its_simulation(solution, paths, seed, **start):
     return result
 
 
+@pytest.mark.slow
 def test_the_share_of_time_beyond_a_limit_is_told(constrained, two_rates):
     assert 0 < constrained.stats["beyond_share"] < 0.2
     assert abs(two_rates.stats["beyond_share"]) < 1e-6

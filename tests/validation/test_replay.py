@@ -350,6 +350,7 @@ def test_queues_and_fills_on_the_sample_are_those_of_a_plain_list():
     assert filled >= 5
 
 
+@pytest.mark.slow
 def test_many_orders_one_after_the_other_share_a_few_numbers():
     record = read_record(sample_path(), stop=1500)
     own = []

@@ -365,6 +365,7 @@ def test_moments_are_the_arrays_own():
     assert result.variance_standard_error == pytest.approx(np.std(resampled), rel=0.2)
 
 
+@pytest.mark.slow
 def test_sample_paths_start_where_they_should_and_have_the_law_of_the_simulation():
     problem = inventory_dealer()
     paths = sample_paths(problem, STEADY, 4000, times=51, seed=23, initial={"inventory": 2.0})

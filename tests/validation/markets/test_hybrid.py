@@ -256,6 +256,7 @@ def test_the_figures_are_those_of_the_days(ran):
     assert np.all(np.isnan(measures(ran["dealer"][1], PEOPLE)["book_spread"]))
 
 
+@pytest.mark.slow
 def test_quotes_are_outward_and_lean_against_the_inventory(quotes):
     solution = ts.solve(calibrated_dealer(PEOPLE, 0.5), SCHEME)
     shared = dealer_quotes(HybridRules(), replace(PEOPLE, immediacy=0.5))

@@ -186,6 +186,7 @@ def account_dealer(**changes):
     return ts.models.StockCashDealer(**{**settings, **changes})
 
 
+@pytest.mark.slow
 def test_without_frictions_a_dealer_with_accounts_earns_and_is_charged_what_its_moments_say():
     problem, policy = account_dealer(max_stock=1e4), Constant(0.02, 0.015)
     result = ts.simulate(problem, policy, PATHS, seed=12, initial={"stock": 2.0, "cash": -1.0}, market=PoissonMarket())

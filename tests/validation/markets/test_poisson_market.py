@@ -89,6 +89,7 @@ def test_without_frictions_it_reproduces_the_solver_at_three_hundred_thousand_pa
 # Stale quotes, ticks, queue, latency and limits
 
 
+@pytest.mark.slow
 def test_stale_quotes_are_hit_at_the_distance_they_have_by_then():
     # Quotes around the reference at each look: a side is filled within an interval with probability
     # 1 - E exp(-int Lambda(x +- (mu s + sigma Z_s)) ds), by Feynman and Kac.
@@ -224,6 +225,7 @@ def test_it_does_what_a_plain_loop_over_the_same_orders_does(name):
     assert np.mean(result.ask_fills) > 1
 
 
+@pytest.mark.slow
 def test_the_place_in_the_queue_is_that_in_the_matching_core():
     # The orders that reach the dealer's bid go to the book of levels, with the dealer behind two lots of others.
     problem = dealer(volatility=0.0, drift=0.0, max_inventory=1000)

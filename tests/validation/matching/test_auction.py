@@ -220,6 +220,7 @@ def queues(book: Book) -> list[dict[int, list[int]]]:
     return [{p: q for p in prices if (q := book.queue(p, k))} for k in range(book.books)]
 
 
+@pytest.mark.slow
 def test_orders_taken_over_into_an_auction_and_back_keep_their_turns():
     book = filled_books(1)
     assert max(len(queue) for each in queues(book) for queue in each.values()) > 3

@@ -198,7 +198,8 @@ def test_both_kinds_of_book_follow_one_law():
     agree(np.mean(table[0], axis=0), np.mean(table[1], axis=0), errors, samples=books)
 
 
-@both_kinds
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["exact", "levels"])
 def test_a_book_sees_the_same_orders_whatever_runs_beside_it(kind):
     run = jax.jit(busy, static_argnums=(0, 2))
     together = run(kind, 0, 12)
