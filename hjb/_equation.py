@@ -224,13 +224,16 @@ class Moment(eqx.Module):
         one, zero = jnp.ones_like(u[0]), jnp.zeros_like(u[0])
         flow, by_value, (distance, rate) = jax.jvp(fills, tuple(change), (one, zero), has_aux=True)
         by_mean = jax.jvp(fills, tuple(change), (zero, one), has_aux=True)[1]
-        coupling = jnp.stack([by_value, by_mean], axis=1)
-        if self.equation.forced is not None:
-            often = self.equation.forced[which]
-            income = channel.income(jnp.full_like(rate, self.equation.problem.forced_distance))
-            more = forced_trades(objective, often, income, change)
-            rate, flow, coupling = rate + often, flow + more[0], coupling + more[1]
-        return Side(distance, rate, flow, coupling)
+        return self.with_forced(Side(distance, rate, flow, jnp.stack([by_value, by_mean], axis=1)), which, change)
+
+    def with_forced(self, side: Side, which: int, change: Rows) -> Side:
+        """A side with the trades forced on it, `change = (Dtheta, Dh)` by each."""
+        if self.equation.forced is None:
+            return side
+        problem, often = self.equation.problem, self.equation.forced[which]
+        income = self.channels[which].income(jnp.full_like(often, problem.forced_distance))
+        flow, coupling = forced_trades(problem.objective, often, income, change)
+        return Side(side.distance, side.rate + often, side.flow + flow, side.coupling + coupling)
 
 
 def forced_trades(objective: Any, rate: Any, income: Any, change: Any) -> tuple[Any, Any]:

@@ -32,7 +32,7 @@ from .currency_book import restored_book, solve_book, stated
 from .finite_difference import FiniteDifference
 from .lattice import Lattice
 from .policy import Policy
-from .solution import Solution, write_whole
+from .solution import Solution, check_inside, write_whole
 
 _STEPS, _PER_LOT, _TIMES, _LAW_NODES = 32, 4, 64, 1000
 
@@ -204,7 +204,7 @@ class CurrencySolution(Solution):
     def _position(self, t: Any, given: dict[str, Any]) -> np.ndarray:
         q = np.asarray(as_state(self.problem, given)["inventory"])
         self._check_time(t)
-        self._check_inside("inventory", q, self.tables.y)
+        check_inside(self.problem, "inventory", q, self.tables.y)
         return q
 
     def _number(self, size: float) -> int:

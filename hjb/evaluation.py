@@ -8,50 +8,60 @@ With the distances fixed, the mean `h` above the marked book and the variance `m
 
 because the conditional mean of terminal wealth is a martingale whose variance grows at the rate `Gamma(h)`. This is
 the equation of the equilibrium with the supremum left out: under `MeanVariance(2/D)` fixed quotes are worth
-`theta = h - m/D`, for any amount of money `D`. So the finite differences of `finite_difference` serve as they are.
+`theta = h - m/D`, for any amount of money `D`. So the finite differences of `finite_difference` serve as they are, in
+one account or in two: what a quote decides is given, and its fills are trades that nobody chooses.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from ..models._precision import in_float64, is_traced
 from ..models.objectives import MeanVariance
 from ..models.problem import Problem, as_state
-from ._equation import Equation, Grid, Moment, Side, _neighbour
-from ._interpolation import cubic
+from . import _two_accounts
+from ._equation import Equation, Grid, Moment, Side, _neighbour, forced_trades
 from ._march import Stop, march
 from ._tables import _fall, _prolong, clock
-from .finite_difference import FiniteDifference
+from ._two_accounts import AccountsGrid, TwoAccounts
+from .finite_difference import FiniteDifference, Levels
 from .policy import Policy
+from .solution import check_inside, read
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and variance of wealth at the horizon under a policy, over time and inventory.
+    """Mean and variance of wealth at the horizon under a policy, over time and state.
 
-    mean, variance: tables of shape (times, nodes) over time to go `tau` (ascending from 0) and inventory `y`; the mean
-    in money at the horizon above the marked book, the variance in money squared. The errors are estimates of theirs.
+    mean, variance: tables of shape (times, nodes, ...) over time to go `tau` (ascending from 0) and the nodes of
+    `axes`: the inventory, and the cash account where it matters by itself. The mean is in money at the horizon above
+    the marked book, the variance in money squared. The errors are estimates of theirs.
     """
 
     problem: Any
     method: FiniteDifference
     tau: Any
-    y: Any
+    axes: tuple[Any, ...]
     mean: Any
     variance: Any
     mean_errors: Any
     variance_errors: Any
     residual: float
     stats: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def y(self) -> Any:
+        """Nodes of the inventory."""
+        return self.axes[0]
 
     def expected_wealth(self, t: Any = 0.0, **state: Any) -> Any:
         """`E_t[W_T]`, money; above the marked book for an inventory in lots. Scalars and arrays broadcast."""
@@ -79,28 +89,26 @@ class Moments:
         return finite and self.residual <= self.method.tolerance
 
     def _at(self, table: Any, t: Any, state: Any) -> Any:
-        y = self.problem.coordinate(state)
-        if not is_traced(y) and np.any(np.abs(y) > self.y[-1] * (1 + 1e-12)):
-            raise ValueError(
-                f"{self.problem.names[0]}={np.max(np.abs(y)):g} lies outside the evaluated range of "
-                f"+-{float(self.y[-1]):g} {self.problem.units['state']}"
-            )
-        return _read(self.problem, table, self.y, t, y)
+        for name, axis in zip(self.problem.names, self.axes, strict=False):
+            if not is_traced(state):
+                check_inside(self.problem, name, state[name], axis, "evaluated")
+        return read(self.problem, table, self.axes, 2, t, state, None)
 
     def __repr__(self) -> str:
-        times, nodes = np.shape(self.mean)
-        state = "converged" if self.converged else "NOT converged"
-        return f"Moments({type(self.problem).__name__}: {times} times x {nodes} nodes; {state})"
+        times, *nodes = np.shape(self.mean)
+        size, state = " x ".join(map(str, nodes)), "converged" if self.converged else "NOT converged"
+        return f"Moments({type(self.problem).__name__}: {times} times x {size} nodes; {state})"
 
 
 def evaluate(problem: Problem, policy: Callable[..., Any], method: FiniteDifference | None = None) -> Moments:
-    """Mean and variance of terminal wealth when `policy` is followed from any time and inventory on.
+    """Mean and variance of terminal wealth when `policy` is followed from any time and state on.
 
-    policy: `policy(t, state) -> Quotes`, such as `solution.policy`, of time and inventory only. A side that gets nan
-            or an infinite distance, or whose fill would cross the limit, is not quoted.
+    policy: `policy(t, state) -> Quotes`, such as `solution.policy`, of time and inventory and, where the cash account
+            matters by itself, of cash. A side that gets nan or an infinite distance, or whose fill would cross a limit,
+            is not quoted.
 
-    The problem's own objective plays no part. Raises `ValueError` for a policy that depends on more than time and
-    inventory, and `TypeError` for what is no policy.
+    The problem's own objective plays no part. Raises `ValueError` for an overnight limit and for a policy that looks
+    at the cash account where that does not matter by itself, and `TypeError` for what is no policy.
     """
     return evaluate_many([problem], [policy], method)[0]
 
@@ -121,7 +129,8 @@ def evaluate_many(
     return [_moments(problem, method, found, i, stats) for i, problem in enumerate(problems)]
 
 
-def _in_one_call(problems: list[Any], policies: list[Any], method: FiniteDifference) -> Any:
+def _in_one_call(problems: list[Any], policies: list[Any], method: FiniteDifference) -> _Found:
+    levels = method.levels(problems)
     problems = [
         under_mean_variance(problem, np.ones(())) for problem in problems
     ]  # one program whatever the objective was
@@ -129,19 +138,18 @@ def _in_one_call(problems: list[Any], policies: list[Any], method: FiniteDiffere
         eqx.tree_at(lambda p: p.problem, policy, problem) if isinstance(policy, Policy) else policy
         for problem, policy in zip(problems, policies, strict=True)
     ]
-    grid = max((method.grid(problem) for problem in problems), key=lambda grid: grid.half)
     with jax.enable_x64(True):
         batch = (_stacked(problems, "problems"), _stacked(policies, "policies"))
-        return jax.tree.map(np.asarray, jax.block_until_ready(evaluated(*batch, method, grid)))
+        return jax.tree.map(np.asarray, jax.block_until_ready(evaluated(*batch, Stop.of(method), levels)))
 
 
-def _moments(problem: Problem, method: FiniteDifference, found: Any, i: int, stats: dict[str, Any]) -> Moments:
-    tau, y, rows, errors, residual = (leaf[i] for leaf in found)
+def _moments(problem: Problem, method: FiniteDifference, found: _Found, i: int, stats: dict[str, Any]) -> Moments:
+    tau, axes, rows, errors, residual = jax.tree.map(lambda leaf: leaf[i], found)
     return Moments(
         problem,
         method,
         tau,
-        y,
+        axes,
         mean=rows[:, 1],
         variance=rows[:, 0],
         mean_errors=errors[:, 1],
@@ -156,15 +164,10 @@ def _check(problem: Any, policy: Any) -> None:
         raise TypeError(f"evaluate needs a problem with dynamics from twosided.models, got {type(problem).__name__}")
     if not callable(policy):
         raise TypeError(f"policy must be callable as policy(t, state), got {type(policy).__name__}")
+    if problem.days > 1:
+        raise ValueError("evaluate knows no overnight limit: leave it out, or simulate the policy")
     if getattr(problem, "cash_matters", False):
-        raise ValueError(
-            "borrowing_rate, short_fee, credit_line and short_limit make the cash account matter by itself, which "
-            "evaluate does not know: leave them out, or simulate the policy"
-        )
-    if problem.forces or problem.days > 1:
-        raise ValueError(
-            "evaluate knows no forced_reduction and no overnight limit: leave them out, or simulate the policy"
-        )
+        return
     if getattr(policy, "dimension", 1) > 1 or not isinstance(policy, Policy):
         _refuse_wealth(problem, policy)
 
@@ -208,68 +211,116 @@ class _Fixed(Equation):
         self.policy = policy
 
     def at(self, tau: Any) -> Moment:
-        moment, y = super().at(tau), self.nodes
-        if isinstance(self.policy, Policy):  # unmasked: the cell that holds the limit is filled in part
-            quotes = self.policy.distances(jnp.broadcast_to(tau, y.shape), y)
-        else:
-            quotes = _asked(self.problem, self.policy, jnp.broadcast_to(tau, y.shape), y, 0 * y)
-        return _FixedMoment(**{name: getattr(moment, name) for name in _MOMENT}, quotes=quotes)
+        return _FixedMoment(**_members(super().at(tau)), quotes=_quotes(self, tau))
 
 
 class _FixedMoment(Moment):
     quotes: tuple[Any, Any]
 
     def side(self, u: Any, which: int) -> Side:
-        channel, x = self.channels[which], self.quotes[which]
-        quoting = jnp.isfinite(x)
-        x = jnp.where(quoting, x, 0.0)
-        rate = jnp.where(quoting, self.equation.permitted[which] * channel.demand._intensity(x), 0.0)
-        value_change, mean_change = _neighbour(u, channel.side, self.equation.grid.per_lot) - u
-        z = channel.income(x)
-        objective = self.equation.problem.objective
-        flow = jnp.stack([rate * objective.gain(z, value_change, mean_change), rate * (z + mean_change)])
-        steer = -objective.risk_aversion * rate * (z + mean_change)
-        coupling = jnp.stack([jnp.stack([rate, steer]), jnp.stack([0 * rate, rate])])
-        return Side(jnp.where(quoting, x, jnp.nan), rate, flow, coupling)
+        change = _neighbour(u, self.channels[which].side, self.equation.grid.per_lot) - u
+        return self.with_forced(Side(*_fills(self, which, lambda x: change)), which, change)
 
 
-_MOMENT = ("equation", "channels", "income", "exposure", "end_flow", "end_slope")
+class _FixedAccounts(TwoAccounts):
+    """The same in stock and cash."""
+
+    policy: Any
+
+    def __init__(self, problem: Any, grid: AccountsGrid, monotone: bool, policy: Any):
+        super().__init__(problem, grid, monotone)
+        self.policy = policy
+
+    def at(self, tau: Any) -> _two_accounts.Moment:
+        return _FixedAccountsMoment(**_members(super().at(tau)), quotes=_quotes(self, tau))
+
+
+class _FixedAccountsMoment(_two_accounts.Moment):
+    quotes: tuple[Any, Any]
+
+    def side(self, u: Any, which: int, guess: Any) -> _two_accounts.Side:
+        distance, rate, flow, _ = self._own(u, which)
+        return _two_accounts.Side(distance, rate, flow)
+
+    def coupling(self, u: Any, which: int, side: _two_accounts.Side) -> Any:
+        return self._own(u, which)[-1]
+
+    def _own(self, u: Any, which: int) -> tuple[Any, Any, Any, Any]:
+        return _fills(self, which, lambda x: self.landing(u, self.channels[which].side)(x)[0] - u)
+
+
+def _members(moment: Any) -> dict[str, Any]:
+    return {member.name: getattr(moment, member.name) for member in fields(moment)}
+
+
+def _quotes(equation: Any, tau: Any) -> tuple[Any, Any]:
+    """Distances at the nodes, whatever the limits: the cell that holds one is filled in part."""
+    problem, policy = equation.problem, equation.policy
+    y, *cash = jnp.meshgrid(*equation.axes, indexing="ij")
+    tau = jnp.broadcast_to(tau, y.shape)
+    if isinstance(policy, Policy):
+        return policy.distances(tau, *(y, *cash)[: policy.dimension])
+    return _asked(problem, policy, tau, y, problem.accrual(tau) * cash[0] if cash else 0 * y)
+
+
+def _fills(moment: Any, which: int, change: Callable[[Any], Any]) -> tuple[Any, Any, Any, Any]:
+    """Distances, rates, flow and coupling of a channel; `change` tells `(Dtheta, Dh)` of a fill at a distance."""
+    channel, x = moment.channels[which], moment.quotes[which]
+    quoting = jnp.isfinite(x)
+    x = jnp.where(quoting, x, 0.0)
+    rate = jnp.where(quoting, moment.equation.permitted[which] * channel.demand._intensity(x), 0.0)
+    flow, coupling = forced_trades(moment.equation.problem.objective, rate, channel.income(x), change(x))
+    return jnp.where(quoting, x, jnp.nan), rate, flow, coupling
+
+
+class _Found(NamedTuple):
+    tau: Any
+    axes: tuple[Any, ...]
+    rows: Any  # (times, 2, nodes, ...), variance and mean
+    errors: Any  # theirs, likewise
+    residual: Any
 
 
 @eqx.filter_jit
-def evaluated(problems: Any, policies: Any, method: FiniteDifference, grid: Grid) -> Any:
-    """For problems and policies stacked along a leading axis: what `_evaluate` gives, stacked; in double precision."""
-    numbers, rest = eqx.partition(policies, eqx.is_array)
+def evaluated(problems: Any, policies: Any, stop: Stop, levels: Levels) -> _Found:
+    """For problems and policies stacked along a leading axis: what `_evaluate` gives, stacked; in double precision.
 
-    def one(problem: Any, numbers: Any) -> Any:
-        return _evaluate(problem, eqx.combine(numbers, rest), method, grid)
+    All in step where they are of one account. Those of two are many times as large, and go one after another.
+    """
+    numbers, rest = eqx.partition((problems, policies), eqx.is_array)
 
-    return eqx.filter_vmap(one)(problems, numbers)
+    def one(numbers: Any) -> _Found:
+        problem, policy = eqx.combine(numbers, rest)
+        return _evaluate(problem, policy, stop, levels)
+
+    return lax.map(one, numbers) if isinstance(levels.grid, AccountsGrid) else jax.vmap(one)(numbers)
 
 
-def _evaluate(problem: Problem, policy: Any, method: FiniteDifference, grid: Grid) -> Any:
-    """Times to go, nodes, (variance, mean) rows, their errors, and the residual."""
-    scale = _money_scale(problem, grid)
+def _evaluate(problem: Problem, policy: Any, stop: Stop, levels: Levels) -> _Found:
+    scale = _money_scale(problem, levels.inventory)
     judged = under_mean_variance(problem, 2 / scale)
-    levels, residual = [], jnp.zeros(())
-    for factor in (1, 2, 4) if method.extrapolate else (1,):
-        equation = _Fixed(judged, grid.coarser(factor) if problem.moves else grid, policy)
-        path = march(equation, time_steps(method) // factor, 1, Stop.of(method), False)
+    equations, tables, residual = [], [], jnp.zeros(())
+    for factor in levels.factors:
+        equation = _fixed(judged, levels, factor, policy)
+        path = march(equation, levels.steps // factor, levels.every(factor), stop, False)
         value, mean = path.u[:, 0], path.u[:, 1]
-        levels.append(jnp.stack([scale * (mean - value), mean], axis=1))
+        equations.append(equation)
+        tables.append(jnp.stack([scale * (mean - value), mean], axis=1))
         residual = jnp.maximum(residual, path.residual)
-    rows, errors = _refined(levels, grid.per_lot, 2 if problem.moves else 1)
-    return problem.horizon * clock(time_steps(method)), grid.nodes(problem.size), rows, errors, residual
+    rows, errors = _refined(equations, tables)
+    return _Found(problem.horizon * clock(levels.kept), equations[0].axes, rows, errors, residual)
+
+
+def _fixed(problem: Any, levels: Levels, factor: int, policy: Any) -> _Fixed | _FixedAccounts:
+    grid = levels.resolution(factor)
+    if isinstance(grid, AccountsGrid):
+        return _FixedAccounts(problem, grid, levels.monotone, policy)
+    return _Fixed(problem, grid, policy)
 
 
 def under_mean_variance(problem: Problem, risk_aversion: Any) -> Problem:
     """The problem with `MeanVariance` for its objective."""
     return eqx.tree_at(lambda p: p.objective, problem, MeanVariance(risk_aversion))
-
-
-def time_steps(method: FiniteDifference) -> int:
-    """Over the horizon, on the finest grid."""
-    return method.steps or 400
 
 
 def _money_scale(problem: Problem, grid: Grid) -> Any:
@@ -281,33 +332,27 @@ def _money_scale(problem: Problem, grid: Grid) -> Any:
     return jnp.where(risk + income > 0, risk + income, 1.0)
 
 
-def _refined(levels: list[Any], per_lot: int, stride: int) -> tuple[Any, Any]:
-    """Richardson's extrapolation of (times, rows, nodes), where it can be trusted, and the errors left.
+def _refined(equations: list[Any], levels: list[Any]) -> tuple[Any, Any]:
+    """Richardson's extrapolation of (times, rows, nodes, ...), where it can be trusted, and the errors left.
 
     As `_tables.refine` does for a solution, but with a trust and an error of its own for either row.
     """
     if len(levels) == 1:
         return levels[0], jnp.full_like(levels[0], jnp.nan)
     fine, mid, rough = levels
-    strides = [2, stride]
-    first, second = fine[::2, :, ::stride] - mid, mid[::2, :, ::stride] - rough
-    windows = [2 * (per_lot // stride**2) + 1]
-    fall = jnp.stack([_fall(first[::2, i, ::stride], second[:, i], windows) for i in range(2)], axis=1)
+    strides = [1 + (a > b) for a, b in zip(fine[:, 0].shape, mid[:, 0].shape, strict=True)]
+    every = tuple(slice(None, None, stride) for stride in strides)
+    thin = (*every[:1], slice(None), *every[1:])
+    first, second = fine[thin] - mid, mid[thin] - rough
+    windows = [2 * n + 1 for n in equations[2].per_lots]
+    fall = jnp.stack([_fall(first[thin][:, i], second[:, i], windows) for i in range(2)], axis=1)
     trust = jnp.clip((0.6 - fall) / 0.2, 0.0, 1.0)
     best = fine + _prolong(_prolong(trust, strides) * first / 3, strides)
     coarse = mid + _prolong(trust * second / 3, strides)
-    gap = jnp.abs(best[::2, :, ::stride] - coarse)
+    gap = jnp.abs(best[thin] - coarse)
     larger = jnp.maximum(gap, jnp.abs(_prolong(second, strides)))
     sure, share = _prolong(trust, strides), jnp.clip(_prolong(2 * fall / 3, strides), 1 / 6, 0.5)
     return best, _prolong(sure * share * gap + (1 - sure) * 6 * larger, strides)
-
-
-@in_float64
-def _read(problem: Problem, table: Any, nodes: Any, t: Any, y: Any) -> Any:
-    tau = jnp.clip(problem.horizon - t, 0.0, problem.horizon)
-    tau, y = jnp.broadcast_arrays(tau, y)
-    row = (table.shape[0] - 1) * jnp.sqrt(tau / problem.horizon)
-    return cubic(jnp.asarray(table), row, (y - nodes[0]) / (nodes[1] - nodes[0]))
 
 
 @in_float64

@@ -93,17 +93,17 @@ class FiniteDifference(eqx.Module):
 
     def solution(self, problem: Problem) -> Solution:
         """Solve; called by `solve`, inside double precision."""
-        traced, build = is_traced(problem), self._builder([problem])
+        traced, build = is_traced(problem), self.levels([problem])
         tables = differentiable(lambda problem: _solve(problem, Stop.of(self), build, traced), problem)
         return Solution(problem, self, tables, power=2)
 
     def solve_batch(self, problems: list[Problem], stacked: Problem) -> Solution:
         """Solve problems that share their shape."""
-        build = self._builder(problems)
+        build = self.levels(problems)
         tables = side_by_side(lambda problem: _solve(problem, Stop.of(self), build, False), problems)
         return Solution(problems[0], self, tables, power=2)
 
-    def _builder(self, problems: list[Any]) -> Levels:
+    def levels(self, problems: list[Any]) -> Levels:
         """How to state the problems' equation on a sequence of grids, wide enough for each of them."""
         grid = max((self.grid(problem) for problem in problems), key=lambda grid: grid.half)
         factors, days = (1, 2, 4) if self.extrapolate else (1,), problems[0].days
@@ -128,8 +128,17 @@ class Levels(NamedTuple):
     factors: tuple[int, ...]  # by which the levels are coarser than the grid: one, or three to extrapolate from
     days: int = 1
 
+    @property
+    def inventory(self) -> Grid:
+        """The finest grid's axis of the inventory."""
+        return self.grid.stock if isinstance(self.grid, AccountsGrid) else self.grid
+
+    def resolution(self, factor: int) -> Grid | AccountsGrid:
+        """The grid coarser by `factor`."""
+        return self.grid if self.refined is None else self.grid.coarser(factor)
+
     def equation(self, problem: Any, factor: int) -> Any:
-        grid = self.grid if self.refined is None else self.grid.coarser(factor)
+        grid = self.resolution(factor)
         if isinstance(grid, AccountsGrid):
             return TwoAccounts(problem, grid, self.monotone)
         return Equation(problem, grid)

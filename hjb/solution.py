@@ -114,8 +114,9 @@ class Solution:
         self._check_time(t)
         for name, axis in zip(self.names, self.tables.axes, strict=True):
             if not is_traced(state, axis):
-                self._check_inside(name, state[name] if name in state else self._stretched_gap(t, state), axis)
-        return _interpolate(self.problem, table, self.tables.axes, self.power, t, state, self.tables.target)
+                here = state[name] if name in state else self._stretched_gap(t, state)
+                check_inside(self.problem, name, here, axis)
+        return wealth(self.problem, table, self.tables.axes, self.power, t, state, self.tables.target)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,17 +128,6 @@ class Solution:
         target = self.tables.target
         gap = self.problem.worth(self.problem.horizon - t, **state) - target.wealth
         return target.stretch * np.arcsinh(gap / target.stretch)
-
-    def _check_inside(self, name: str, state: Any, axis: Any) -> None:
-        low, high = float(axis[0]), float(axis[-1])
-        slack = 1e-12 * max(-low, high)
-        least, most = float(np.min(np.asarray(state))), float(np.max(np.asarray(state)))
-        if least >= low - slack and most <= high + slack:
-            return
-        even = abs(low + high) <= slack
-        culprit = max(-least, most) if even else least if least < low - slack else most
-        bounds = f"+-{high:g}" if even else f"{low:g} to {high:g}"
-        raise ValueError(f"{name}={culprit:g} lies outside the solved range of {bounds} {self.problem.units['state']}")
 
     def _check_time(self, t: Any) -> None:
         if is_traced(t, self.problem.horizon):
@@ -201,8 +191,29 @@ class Solution:
         return _load(Path(path))
 
 
+def check_inside(problem: Any, name: str, state: Any, axis: Any, done: str = "solved") -> None:
+    """Raise `ValueError` where a state lies beyond the nodes of its axis."""
+    low, high = float(axis[0]), float(axis[-1])
+    slack = 1e-12 * max(-low, high)
+    least, most = float(np.min(np.asarray(state))), float(np.max(np.asarray(state)))
+    if least >= low - slack and most <= high + slack:
+        return
+    even = abs(low + high) <= slack
+    culprit = max(-least, most) if even else least if least < low - slack else most
+    bounds = f"+-{high:g}" if even else f"{low:g} to {high:g}"
+    raise ValueError(f"{name}={culprit:g} lies outside the {done} range of {bounds} {problem.units['state']}")
+
+
 @in_float64
-def _interpolate(problem: Any, table: Any, axes: Any, power: Any, t: Any, state: Any, target: Any) -> Any:
+def wealth(problem: Any, table: Any, axes: Any, power: Any, t: Any, state: Any, target: Any) -> Any:
+    """Entries of a table of money above the marked book, with the book added."""
+    tau = jnp.clip(problem.horizon - t, 0.0, problem.horizon)
+    return problem.worth(tau, **state) + read(problem, table, axes, power, t, state, target)
+
+
+@in_float64
+def read(problem: Any, table: Any, axes: Any, power: Any, t: Any, state: Any, target: Any) -> Any:
+    """Entries of a table of shape (times, nodes, ...) at time `t` in a named state, interpolated by cubics."""
     tau = jnp.clip(problem.horizon - t, 0.0, problem.horizon)
     coordinates = [state[name] for name, _ in zip(problem.names, axes, strict=False)]
     tau, *coordinates = jnp.broadcast_arrays(tau, *coordinates)
@@ -211,7 +222,7 @@ def _interpolate(problem: Any, table: Any, axes: Any, power: Any, t: Any, state:
     row, first, count = row_of(problem, tau, table.shape[0], power)
     columns = [(x - nodes[0]) / (nodes[1] - nodes[0]) for x, nodes in zip(coordinates, axes, strict=True)]
     part = None if problem.days == 1 else (first, count)
-    return problem.worth(tau, **state) + cubic(jnp.asarray(table), row, *columns, part=part)
+    return cubic(jnp.asarray(table), row, *columns, part=part)
 
 
 def _stack(bid: Any, ask: Any) -> Any:

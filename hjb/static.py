@@ -20,6 +20,7 @@ from numpy.polynomial import chebyshev
 from ..models._precision import in_float64, parameter
 from ..models.problem import Problem, as_state
 from ._interpolation import cubic
+from ._march import Stop
 from .evaluation import evaluated, under_mean_variance
 from .finite_difference import FiniteDifference
 from .policy import Policy
@@ -94,16 +95,16 @@ def _moments(problem: Problem, pairs: np.ndarray, initial: Mapping[str, float] |
 
     By batches of one size, the last filled up with copies, so that one program serves any number.
     """
-    grid, count = _ROUGH.grid(problem), pairs.shape[1]
+    levels, count = _ROUGH.levels([problem]), pairs.shape[1]
     inventory = float(problem.coordinate(as_state(problem, initial or {})))
-    place = np.full(1, inventory / float(problem.size) * grid.per_lot + grid.half)
+    place = np.full(1, inventory / float(problem.size) * levels.inventory.per_lot + levels.inventory.half)
     filled = np.pad(pairs, ((0, 0), (0, -count % _BATCH)), mode="edge").reshape(2, -1, _BATCH)
     common = under_mean_variance(problem, np.ones(()))
     problems = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (_BATCH, *np.shape(leaf))).copy(), common)
     parts = []
     for bids, asks in filled.swapaxes(0, 1):
         with jax.enable_x64(True):
-            rows = evaluated(problems, StaticQuotes(problems, bids, asks), _ROUGH, grid)[2]
+            rows = evaluated(problems, StaticQuotes(problems, bids, asks), Stop.of(_ROUGH), levels).rows
             parts.append(_along(np.asarray(rows[:, -1]), place))
     return np.concatenate(parts)[:count, ::-1].T
 

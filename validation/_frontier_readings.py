@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..hjb.evaluation import Moments, evaluate_many, time_steps
+from ..hjb.evaluation import Moments, evaluate_many
 from ..hjb.finite_difference import FiniteDifference
 from ..hjb.policy import Policy, TabulatedPolicy
 from ..hjb.pre_commitment import TargetMethod, pre_commitment_frontier
@@ -92,8 +92,9 @@ def static(problem: Any, aversions: Sequence[float], method: Any, start: Mapping
 
 def _as_table(quotes: StaticQuotes, method: FiniteDifference) -> TabulatedPolicy:
     """Static quotes in the shape of a solution's, so that they are evaluated and simulated by the same programs."""
-    problem, grid = quotes.problem, method.grid(quotes.problem)
-    table = np.broadcast_to(np.stack([quotes.bid, quotes.ask]), (time_steps(method) + 1, grid.count, 2))
+    problem, levels = quotes.problem, method.levels([quotes.problem])
+    grid = levels.inventory
+    table = np.broadcast_to(np.stack([quotes.bid, quotes.ask]), (levels.kept + 1, grid.count, 2))
     spacing = np.asarray(problem.size / grid.per_lot)
     return TabulatedPolicy(problem, np.array(table), (spacing,), 2, (-grid.half * spacing,))
 

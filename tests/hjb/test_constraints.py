@@ -130,7 +130,7 @@ def test_a_start_that_breaks_the_margin_is_refused():
 
 def test_other_ways_of_judging_and_playing_refuse_what_they_do_not_know():
     problem = dealer(borrowing_rate=None, short_fee=0.0, overnight=MODELS.Overnight(3.0, DAYS))
-    with pytest.raises(ValueError, match="evaluate knows no forced_reduction and no overnight limit"):
+    with pytest.raises(ValueError, match="evaluate knows no overnight limit"):
         ts.hjb.evaluate(problem, wide)
     with pytest.raises(ValueError, match=r"linear rule knows no borrowing rate.* or overnight limit"):
         ts.simulate(problem, wide, paths=10, fills="linear", steps=10)

@@ -11,6 +11,7 @@ import pytest
 import twosided as ts
 from twosided.hjb._equation import Grid
 from twosided.hjb._two_accounts import AccountsGrid, TwoAccounts
+from twosided.hjb.policy import Policy
 from twosided.validation.statistics import agree
 
 MODELS = ts.models
@@ -260,6 +261,88 @@ def test_the_monotone_operator_is_an_m_matrix_at_every_step_and_the_other_is_not
         rounding = 4 * np.finfo(float).eps * np.max(step)
         assert np.all(step.sum(axis=1) >= 1 - rounding)  # so its inverse is not negative
     assert any(np.min(matrix - np.diag(np.diag(matrix))) < -1.0 for matrix in generator(monotone=False))
+
+
+# The moments of a given policy
+
+
+def variance_of(solution, t=0.0, **state):
+    """`2 (h - V)/lambda`, the equilibrium's own."""
+    gap = solution.expected_wealth(t, **state) - solution.value(t, **state)
+    return 2 * gap / float(solution.problem.objective.risk_aversion)
+
+
+def test_the_equilibrium_rule_has_the_mean_and_variance_of_its_own_two_equations(margined):
+    moments = ts.hjb.evaluate(margined.problem, margined.policy, METHOD)
+    assert moments.converged
+    at = {"stock": np.array([0.0, 2.0, -3.0, 1.0]), "cash": np.array([4.0, -0.5, 7.5, 2.7])}
+    for t in (0.0, 0.03):  # the tables keep every other time; at those in between their quotes are interpolated
+        np.testing.assert_allclose(moments.expected_wealth(t, **at), margined.expected_wealth(t, **at), rtol=1e-4)
+        np.testing.assert_allclose(moments.variance_of_wealth(t, **at), variance_of(margined, t, **at), rtol=1e-4)
+    with pytest.raises(ValueError, match="cash=30 lies outside the evaluated range of -14 to 18"):
+        moments.expected_wealth(cash=30.0)
+
+
+def meets(moments, outcome, **start):
+    agree(
+        [outcome.mean_wealth, outcome.variance],
+        [float(moments.expected_wealth(**start)), float(moments.variance_of_wealth(**start))],
+        [outcome.standard_error, outcome.variance_standard_error],
+        samples=outcome.paths,
+    )
+
+
+@pytest.mark.slow
+def test_with_one_rate_and_a_slack_line_a_policy_has_the_moments_of_one_account():
+    objective = MODELS.MeanQuadraticVariation(10.0)
+    plain = dealer(objective, **CASHLESS, bid_demand=MODELS.Exponential(3000.0, 55.0))
+    single = ts.hjb.FiniteDifference(nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13)
+    policy = ts.solve(plain, single).policy
+    alone = ts.hjb.evaluate(plain, policy, single)
+    both = ts.hjb.evaluate(dealer(objective, borrowing_rate=RATE, bid_demand=plain.bid_demand), policy, METHOD)
+    at = {"stock": np.arange(-9.0, 10.0)[:, None], "cash": np.array([-12.0, -4.3, 0.0, 9.7])[None]}
+    for of in ("expected_wealth", "variance_of_wealth"):
+        ours, theirs = (getattr(moments, of)(0.0, **at) for moments in (both, alone))
+        np.testing.assert_allclose(ours, theirs + 0 * ours, rtol=0, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_the_quadratic_variation_rule_of_two_accounts_simulates_to_its_second_moment():
+    start, paths = {"stock": 1.0, "cash": -1.5}, 200_000
+    solution = ts.solve(crooked(objective=MODELS.MeanQuadraticVariation(10.0)), METHOD)
+    moments = ts.hjb.evaluate(solution.problem, solution.policy, METHOD)
+    meets(moments, ts.simulate(solution.problem, solution.policy, paths, 8, start), **start)
+
+
+class Thrifty(Policy):
+    """Buys less eagerly the less cash there is, and sells in a hurry; the envelope is its least distances."""
+
+    @property
+    def dimension(self):
+        return 2
+
+    @property
+    def envelope(self):
+        return Boldest(self.problem)
+
+    def distances(self, tau, y, *others):
+        poor, tilt = jnp.tanh(-0.5 * others[0]), 0.001 * y
+        return 0.02 + 0.004 * poor + tilt, 0.022 - 0.003 * poor - tilt
+
+
+class Boldest(Policy):
+    def distances(self, tau, y, *others):
+        return 0.016 + 0.001 * y, 0.019 - 0.001 * y
+
+
+@pytest.mark.slow
+def test_any_rule_of_both_accounts_simulates_to_its_moments():
+    problem, start = crooked(borrowing_rate=0.6), {"stock": -1.0, "cash": 0.5}
+    policy = Thrifty(problem)
+    moments = ts.hjb.evaluate(problem, policy, METHOD)
+    meets(moments, ts.simulate(problem, policy, 200_000, 9, start), **start)
+    plain = ts.hjb.evaluate(problem, lambda t, state: policy.distances(t, state["stock"], state["cash"]), METHOD)
+    assert plain.variance_of_wealth(**start) == pytest.approx(moments.variance_of_wealth(**start), rel=1e-12)
 
 
 # Errors
