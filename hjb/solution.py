@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from ..models._precision import in_float64, is_traced
 from ..models.channels import Quotes
 from ..models.currency import CurrencyDealer
 from ..models.currency_book import CurrencyBook
-from ..models.problem import as_state
+from ..models.objectives import MeanVariance, PreCommitment
+from ..models.problem import Problem, as_state
 from ._interpolation import cubic
 from ._tables import Tables, row_of
 from .policy import Policy, TabulatedPolicy, Target, TargetPolicy
@@ -101,6 +103,35 @@ class Solution:
     def expected_wealth(self, t: Any = 0.0, **state: Any) -> Any:
         """`E_t[W_T]` under the solution's own quotes, money; above the marked book for an inventory in lots."""
         return self._at(self.mean, t, state)
+
+    def variance_of_wealth(self, t: Any = 0.0, **state: Any) -> Any:
+        """`Var_t[W_T]` under the solution's own quotes, money squared; nan where there is no telling.
+
+        `2 (h - V)/lambda` under `MeanVariance`, and what mean and target imply under `PreCommitment` if it keeps the
+        surplus. For any other objective solved by finite differences, the linear equation of `evaluate`: it is solved
+        at first use and takes about as long as the solution did.
+        """
+        objective = getattr(self.problem, "objective", None)
+        if isinstance(objective, MeanVariance) and objective.risk_aversion != 0:
+            return 2 * (self.expected_wealth(t, **state) - self.value(t, **state)) / objective.risk_aversion
+        if isinstance(objective, PreCommitment) and objective.surplus == "kept" and self.tables.target is not None:
+            target, aversion = self.tables.target.wealth, objective.risk_aversion
+            missed = 2 * (target - 0.5 / aversion - self.value(t, **state)) / aversion  # E[(W - w)^2]
+            return missed - (target - self.expected_wealth(t, **state)) ** 2
+        if self._moments is None:
+            return np.nan + 0 * self.value(t, **state)
+        return self._moments.variance_of_wealth(t, **state)
+
+    @cached_property
+    def _moments(self) -> Any:
+        """Mean and variance of the solution's policy, or None where `evaluate` does not know the problem."""
+        from .evaluation import evaluate
+        from .finite_difference import FiniteDifference
+
+        problem, method = self.problem, self.method
+        if not isinstance(problem, Problem) or not isinstance(method, FiniteDifference) or problem.days > 1:
+            return None
+        return evaluate(problem, self.policy, method)
 
     @property
     def mean(self) -> Any:

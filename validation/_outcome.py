@@ -15,7 +15,7 @@ import numpy as np
 from ..hjb.solution import Solution, write_whole
 from ..models import case
 from ..models.channels import Quotes
-from ..models.objectives import MeanVariance, PreCommitment
+from ..models.objectives import PreCommitment
 from ..models.problem import Problem
 
 
@@ -195,14 +195,9 @@ def _predictions(solution: Solution | None, initial: dict[str, float]) -> tuple[
         return math.nan, math.nan, math.nan
     mean, value = float(solution.expected_wealth(0.0, **initial)), float(solution.value(0.0, **initial))
     objective = solution.problem.objective
-    if isinstance(objective, PreCommitment):
-        if objective.surplus == "set_aside":
-            return math.nan, value, math.nan  # both are of wealth net of the surplus
-        target, aversion = float(solution.tables.target.wealth), float(objective.risk_aversion)
-        return mean, value, 2 * (target - 0.5 / aversion - value) / aversion - (target - mean) ** 2
-    if not isinstance(objective, MeanVariance) or objective.risk_aversion == 0:
-        return mean, value, math.nan
-    return mean, value, 2 * (mean - value) / float(objective.risk_aversion)  # V = g - (lambda/2) Var
+    if isinstance(objective, PreCommitment) and objective.surplus == "set_aside":
+        return math.nan, value, math.nan  # both are of wealth net of the surplus
+    return mean, value, float(solution.variance_of_wealth(0.0, **initial))
 
 
 def _cell(number: float, width: int, digits: int = 6) -> str:

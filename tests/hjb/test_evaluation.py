@@ -1,5 +1,7 @@
 """A given policy's mean and variance of wealth, against closed forms, the equilibrium and simulation."""
 
+import dataclasses
+
 import equinox as eqx
 import numpy as np
 import pytest
@@ -38,6 +40,17 @@ def test_the_equilibrium_rule_has_the_mean_and_variance_of_its_own_two_equations
         mean, value = (float(of(t, stock=stock)) for of in (equilibrium.expected_wealth, equilibrium.value))
         assert float(judged.expected_wealth(t, stock=stock)) == pytest.approx(mean, abs=1e-8)
         assert float(judged.variance_of_wealth(t, stock=stock)) == pytest.approx(2 * (mean - value) / 10, abs=1e-8)
+
+
+def test_a_solution_tells_the_variance_of_wealth_whatever_its_objective(equilibrium, judged):
+    at = {"stock": np.array([0.0, 2.0, -3.0])}
+    found = equilibrium.variance_of_wealth(0.01, **at)
+    np.testing.assert_allclose(found, judged.variance_of_wealth(0.01, **at), rtol=0, atol=1e-8)
+    problem = eqx.tree_at(lambda p: p.objective, DEALER, ts.models.MeanQuadraticVariation(10.0))
+    other = dataclasses.replace(equilibrium, problem=problem)  # the same quotes, held to be another objective's
+    np.testing.assert_array_equal(other.variance_of_wealth(0.01, **at), judged.variance_of_wealth(0.01, **at))
+    unknown = dataclasses.replace(other, method=ts.hjb.ClosedForm())
+    assert np.all(np.isnan(unknown.variance_of_wealth(0.01, **at)))
 
 
 def test_without_quotes_wealth_moves_with_the_stock_alone():

@@ -12,6 +12,7 @@ import twosided as ts
 from twosided.hjb._equation import Grid
 from twosided.hjb._two_accounts import AccountsGrid, TwoAccounts
 from twosided.hjb.policy import Policy
+from twosided.validation._verdict import compare
 from twosided.validation.statistics import agree
 
 MODELS = ts.models
@@ -311,7 +312,12 @@ def test_the_quadratic_variation_rule_of_two_accounts_simulates_to_its_second_mo
     start, paths = {"stock": 1.0, "cash": -1.5}, 200_000
     solution = ts.solve(crooked(objective=MODELS.MeanQuadraticVariation(10.0)), METHOD)
     moments = ts.hjb.evaluate(solution.problem, solution.policy, METHOD)
-    meets(moments, ts.simulate(solution.problem, solution.policy, paths, 8, start), **start)
+    outcome = ts.simulate(solution.problem, solution.policy, paths, 8, start)
+    meets(moments, outcome, **start)
+    comparison = compare(outcome, solution)
+    assert comparison.compared == 3
+    assert comparison.agrees
+    assert comparison.rows[1].predicted == moments.standard_deviation(**start)
 
 
 class Thrifty(Policy):
