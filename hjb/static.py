@@ -56,8 +56,14 @@ def best_static_quotes(
 
     Both distances are nan where it is best not to quote at all. Pairs are sought among those whose sides are filled
     at rates that differ by a factor of 12 at most: a static dealer whose flows do not balance soon rests at its limit.
-    The problem's own objective plays no part. Raises `ValueError` where a side has no demand.
+    The problem's own objective plays no part. Raises `ValueError` where a side has no demand, where the cash account
+    matters by itself, and where the book is cut back overnight.
     """
+    if getattr(problem, "cash_matters", False) or problem.days > 1:
+        raise ValueError(
+            "static quotes are sought in one account and within a day: leave out borrowing_rate, credit_line, margin "
+            "and overnight"
+        )
     grid = np.meshgrid(_points(_LEVELS), _points(_TILTS), indexing="ij")
     found = _moments(problem, np.stack(_pairs(problem, *(axis.ravel() for axis in grid))), initial)
     mean, variance = (_fit(values.reshape(_LEVELS, _TILTS)) for values in found)

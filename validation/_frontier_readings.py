@@ -131,9 +131,16 @@ TITLES = {
 
 def missing(reading: str, problem: Any) -> str:
     """Why a reading of a problem cannot be had; empty where it can."""
+    cash_matters = getattr(problem, "cash_matters", False)
+    if reading in ("quadratic_variation", "static") and problem.days > 1:
+        return "its variance is not known under an overnight limit"
+    if reading == "static" and cash_matters:
+        return "the best pair is sought in one account, without borrowing_rate, credit_line and margin"
     if reading == "pre_commitment":
         if not isinstance(problem, StockCashDealer):
             return f"it is solved for StockCashDealer, not for {type(problem).__name__}"
+        if cash_matters or problem.forces or problem.days > 1:
+            return "it is solved without borrowing_rate, credit_line, margin, forced_reduction and overnight limits"
         if float(problem.short_fee) or float(problem.liquidation_cost):
             return "it is solved without short_fee and liquidation_cost"
     return ""

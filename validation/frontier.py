@@ -285,11 +285,6 @@ def _check(problem: Any, readings: Sequence[str], paths: Any) -> None:
             f"a frontier needs a problem whose objective can be exchanged, such as StockCashDealer or InventoryDealer, "
             f"got {type(problem).__name__}"
         )
-    if getattr(problem, "cash_matters", False):
-        raise ValueError(
-            "a frontier does not know dealers to whom the cash account matters by itself: leave out borrowing_rate and "
-            "credit_line"
-        )
     if isinstance(readings, str) or not readings:
         raise ValueError(f"readings must be a list of some of {', '.join(READINGS)}, got {readings!r}")
     for name in readings:

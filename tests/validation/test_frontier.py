@@ -9,6 +9,7 @@ import xarray as xr
 
 import twosided as ts
 from twosided import cli
+from twosided.hjb.static import best_static_quotes
 from twosided.validation.frontier import Frontier, frontier
 from twosided.validation.sweeps import _running
 
@@ -143,6 +144,31 @@ def test_a_reading_that_cannot_be_had_is_missing_by_name():
         frontier(lots, [1.0], ["pre_commitment"])
     with pytest.raises(TypeError, match="objective can be exchanged"):
         frontier(ts.models.AvellanedaStoikov(2.0, 1.0, 140.0, 1.5, 0.1), [1.0])
+
+
+def test_where_cash_matters_two_readings_are_missing():
+    poor = type(DEALER)(**{**DEALER.arguments(), "credit_line": 2.0})
+    with pytest.raises(ValueError, match=r"static: .* in one account.*pre_commitment: .* without borrowing_rate"):
+        frontier(poor, [1.0], ["static", "pre_commitment"])
+    with pytest.raises(ValueError, match="static quotes are sought in one account"):
+        best_static_quotes(poor, [1.0])
+
+
+@pytest.mark.slow
+def test_a_frontier_of_a_dealer_with_dear_credit_agrees_with_simulation():
+    """Dearer credit costs money at every risk aversion."""
+    roomy = type(DEALER)(**{**DEALER.arguments(), "max_stock": 10.0})
+    dear = type(DEALER)(**{**roomy.arguments(), "borrowing_rate": 0.6})
+    method = ts.hjb.FiniteDifference(nodes_per_lot=4, steps=64, extrapolate=False, half_width=12, cash_range=(12, 16))
+    readings, aversions = ["equilibrium", "quadratic_variation"], [1.0, 8.0]
+    start = {"stock": 1.0, "cash": -1.0}
+    found = frontier(dear, aversions, readings, method=method, paths=50_000, seed=4, initial=start, progress=False)
+    assert found.missing == {}
+    assert found.certificate.compared == 8
+    assert found.certificate.agrees, found.table(None)
+    cheap = frontier(roomy, aversions, readings, method=METHOD, paths=0, initial=start, progress=False)
+    assert np.all(found.data["criterion"] < cheap.data["criterion"] - 0.005)
+    assert np.all(found.data["std"].diff("risk_aversion") < 0)
 
 
 @pytest.mark.slow
