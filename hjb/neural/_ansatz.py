@@ -9,6 +9,7 @@ that is linear in `z` makes the first steps of training nearly a linear regressi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -54,6 +55,10 @@ class Ansatz(eqx.Module):
         clocks = jnp.stack([share, -jnp.expm1(-fading * share) / fading])
         return equation.baseline(tau, x) + equation.scale * (clocks @ net)
 
+    def fitted(self, tau: Any, x: Any) -> Ansatz:
+        """The same, made ready for points like these."""
+        return standardised(self, tau, x)
+
 
 def untrained(equation: Equation, key: Any, width: int, depth: int) -> Ansatz:
     """The baseline, with a network on top whose output is zero."""
@@ -71,9 +76,9 @@ def untrained(equation: Equation, key: Any, width: int, depth: int) -> Ansatz:
 
 
 @eqx.filter_jit
-def fitted_to(ansatz: Ansatz, tau: Any, x: Any) -> Ansatz:
+def standardised(ansatz: Any, tau: Any, x: Any) -> Any:
     """The ansatz whose features are centred and scaled on these points."""
     seen = jax.vmap(ansatz.equation.features)(tau, x)
     spread = jnp.std(seen, axis=0)
     spread = jnp.where(spread > 1e-12 * (1 + jnp.abs(jnp.mean(seen, axis=0))), spread, 1.0)
-    return Ansatz(ansatz.equation, ansatz.weights, jnp.mean(seen, axis=0), spread)
+    return replace(ansatz, centre=jnp.mean(seen, axis=0), spread=spread)

@@ -151,7 +151,10 @@ class BookEquation(FillEquation):
         if self.pair:
             earned = jnp.where(allowed, response.rate * (response.income + change[1]), 0.0)
             parts.append(income + jnp.sum(earned) - slope[1])
-        return jnp.stack(parts) / (_FLOOR * self.flat + cost) * _FLOOR
+        return jnp.stack(parts) / self.unit(tau, x)
+
+    def unit(self, tau: Any, x: Any) -> Any:
+        return self.flat + self.problem.running_cost(x) / _FLOOR
 
     def sample(self, key: Any, function: Function, paths: int, each: int) -> tuple[Any, Any]:
         start, widen, walk, apart, again = jax.random.split(key, 5)

@@ -35,6 +35,10 @@ class FillEquation(Equation):
         """(channels, d): by how much a fill moves the state, bids first."""
 
     @abstractmethod
+    def unit(self, tau: Any, x: Any) -> Any:
+        """What a relative residual of one amounts to, money per unit of time."""
+
+    @abstractmethod
     def quoted(self, function: Function, tau: Any, x: Any) -> Quoted:
         """What holds at one state."""
 

@@ -3,24 +3,27 @@
     theta_tau = income + velocity theta_y + 1/2 spread^2 theta_yy - running_cost + sum sup_x Lambda(x) U(z, Dtheta, Dh),
 
 with `h` beside it; see `models.problem`. One dimension is covered evenly, so states are spread over what the limits
-allow rather than simulated: half of them evenly, half where the quadratic baseline would keep the inventory.
+allow rather than simulated: every lot as often as any other, times to go close together where the value starts up and
+at either end of the horizon.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ._ansatz import soft
 from ._equation import Function
 from ._fills import FillEquation, Quoted
 from ._riccati import Riccati, at, quadratic
 
 _FLOOR = 0.25
+_PER_LOT = 2  # splines to a lot of a stock that moves; lots that rest have one each
+_MOST_PLACES = 45  # splines on either side
 _BEYOND = 1.0  # lots beyond the limit that a moving stock is followed
-_STEPS = tuple(1.2207440846057596**-i for i in (1, 2, 3))
+_STEP = 0.6180339887498949
 _UNLIMITED = 6.0  # standard deviations that stand for no limit
 
 
@@ -45,6 +48,12 @@ def answer(problem: Any, tau: Any, which: int, value_change: Any, mean_change: A
     return _Answer(distance, rate, rate * objective.gain(income, value_change, mean_change), income)
 
 
+def _cubic(x: Any) -> Any:
+    """The cubic B-spline with knots at the whole numbers, centred at 0."""
+    x = jnp.abs(x)
+    return (jnp.maximum(2 - x, 0.0) ** 3 - 4 * jnp.maximum(1 - x, 0.0) ** 3) / 6
+
+
 class LineEquation(FillEquation):
     """`theta` and `h` of a one-inventory `Problem`."""
 
@@ -54,6 +63,7 @@ class LineEquation(FillEquation):
     flat: Any  # gain of both sides at an empty, riskless book, money per unit of time
     width: Any  # lots: spread of the inventory under the baseline
     reach: Any  # lots: the states that matter
+    half: int = eqx.field(static=True, default=0)  # the same as a plain number, which shapes the ansatz
 
     @classmethod
     def of(cls, problem: Any) -> LineEquation:
@@ -111,6 +121,11 @@ class LineEquation(FillEquation):
         return jnp.maximum(4 * self.kappa**2 * own * self.flat, 1 / self.problem.horizon)
 
     @property
+    def _fills(self) -> Any:
+        """Fills within the horizon, about."""
+        return self.kappa * self.flat * self.problem.horizon
+
+    @property
     def jumps(self) -> Any:
         return jnp.asarray(self.problem.size) * jnp.array([[1.0], [-1.0]])
 
@@ -121,16 +136,33 @@ class LineEquation(FillEquation):
         return jnp.stack([rest - m * lots**2, rest])
 
     def features(self, tau: Any, x: Any) -> Any:
-        m, b, _ = at(self.table, self.problem.horizon, tau)
-        lots = x[0] / self.problem.size
-        v = lots / self.reach
-        near = [1 / (1 + jnp.maximum(self.reach - side * lots, 0.0)) for side in (+1, -1)]
-        tilt = soft(self.kappa * (2 * m * lots - b))
+        """Stages of the time to go; where the state is, `places` tells."""
         fills = self.kappa * self.flat * tau
-        edges = [*near, near[0] ** 2, near[1] ** 2]
-        edges = [*edges, *(edge * fills / (1 + fills) for edge in edges)]  # a limit is felt within a few fills
-        stages = [jnp.log(self.kappa * m + 1e-3), jnp.log1p(fills)]
-        return jnp.stack([v, v**2, v**3, v**4, v**5, v**6, *edges, soft(lots / self.width), tilt, tilt**2, *stages])
+        m, _, _ = at(self.table, self.problem.horizon, tau)
+        return jnp.stack([tau / self.horizon, jnp.log1p(fills), fills / (1 + fills), jnp.log(self.kappa * m + 1e-3)])
+
+    def places(self, tau: Any, x: Any) -> Any:
+        """Cubic splines over the states that matter, and what a fill that a limit forbids does to a moving stock."""
+        edge = self.half + (_BEYOND if self.moves else 0.0)
+        lots = jnp.clip(x[0] / self.problem.size, -edge, edge)
+        most = min(int(edge * (_PER_LOT if self.moves else 1)), _MOST_PLACES)
+        last = most + 1 if self.moves else most
+        number = jnp.arange(-last, last + 1, dtype=float)
+        splines = _cubic(lots * (most / edge) - number)
+        if not self.moves:
+            return splines
+        return jnp.concatenate([splines, jnp.stack([self._kink(side, tau, x[0]) for side in (+1, -1)])])
+
+    def _kink(self, side: int, tau: Any, y: Any) -> Any:
+        """`w/tau`, `w` the solution of `w_tau = velocity w_y + 1/2 spread^2 w_yy + [side y > where fills stop]`."""
+        last = self.problem.limit - self.problem.size
+        last = jnp.where(jnp.isfinite(last), last, self.reach * self.problem.size)
+        ahead = side * (y + self.problem.velocity(y) * tau) - last
+        blur = jnp.sqrt(2 * self.problem.spread(last) ** 2 * tau + 1e-12 * last**2)
+        z = ahead / blur
+        far = jnp.abs(z)
+        tail = 0.5 * (1 + 2 * z * z) * jax.scipy.special.erfc(far) - far * jnp.exp(-z * z) / jnp.sqrt(jnp.pi)
+        return jnp.where(z > 0, 1 - tail, tail)
 
     def quoted(self, function: Function, tau: Any, x: Any) -> Quoted:
         u, change, answers, allowed = self.answers(function, tau, x)
@@ -177,20 +209,27 @@ class LineEquation(FillEquation):
         gain = jnp.sum(jnp.where(allowed, answers.gain, 0.0))
         earned = jnp.sum(jnp.where(allowed, answers.rate * (answers.income + change[1]), 0.0))
         flows = jnp.stack([gain - cost, earned]) + problem.income(tau, y)
-        return (flows + drift + bend - ahead) / (_FLOOR * self.flat + cost) * _FLOOR
+        return (flows + drift + bend - ahead) / self.unit(tau, x)
+
+    def unit(self, tau: Any, x: Any) -> Any:
+        exposure, lots = self.problem.exposure(tau, x[0]), x[0] / self.problem.size
+        return self.flat + self.problem.objective.running_cost(exposure, 0.0 * exposure, lots) / _FLOOR
 
     def sample(self, key: Any, function: Function, paths: int, each: int) -> tuple[Any, Any]:
-        points = paths * each
+        points, nodes = paths * each, 2 * self.half + 1
+        jitter, shift = jax.random.split(key)
         number = jnp.arange(points, dtype=float)
-        shift = jax.random.uniform(key, (3,))
-        # an additive sequence in three dimensions fills gaps that independent draws leave (Roberts 2018)
-        clock, place, kind = ((number * step + shift[i]) % 1.0 for i, step in enumerate(_STEPS))
-        tau = self.horizon * clock**2
-        edge = self.reach + (_BEYOND if self.moves else 0.0)
-        even = edge * (2 * place - 1)
-        core = jnp.clip(self.width * jax.scipy.special.ndtri(jnp.clip(place, 1e-6, 1 - 1e-6)), -edge, edge)
-        lots = jnp.where(kind < 0.5, even, core)
-        lots = lots if self.moves else jnp.round(lots)
+        if self.moves:
+            # an additive sequence fills gaps that independent draws leave (Roberts 2018)
+            place = (number * _STEP + jax.random.uniform(shift)) % 1.0
+            edge = self.half + _BEYOND
+            lots, turn, turns = edge * (2 * place - 1), number, points
+        else:
+            lots, turn, turns = number % nodes - self.half, number // nodes, -(-points // nodes)
+        share = (turn // 2 + jax.random.uniform(jitter, (points,))) / (turns / 2)
+        share = jnp.minimum(share, 1.0)
+        start = jnp.expm1(share * jnp.log1p(self._fills)) / self._fills
+        tau = self.horizon * jnp.where(turn % 2 == 0, start, jnp.sin(0.5 * jnp.pi * share) ** 2)
         return tau, (lots * self.problem.size)[:, None]
 
     def terminal(self, x: Any) -> Any:

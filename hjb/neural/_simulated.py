@@ -6,7 +6,8 @@ is discretised, and the policy simulated is one the dealer could follow. A path'
     sum_fills G - int sum_channels Lambda G dt,    G = income of the fill + u(q after) - u(q before),
 
 with `G` frozen at the last event. It has mean zero whatever `u`, and uses no derivative of it in time: a network that
-satisfied the equation nowhere would be found out all the same.
+satisfied the equation nowhere would be found out all the same. Under exponential utility `(1 - e^{-gamma G})/gamma`
+stands in the integral, and `e^{-gamma martingale}` has mean one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...models.multi_asset import MultiAssetDealer
+from ...models.objectives import ExponentialUtility
 from .._book_lattice import linear_system, linearises
 from ._ansatz import Ansatz
 
@@ -31,10 +33,12 @@ class Paths(NamedTuple):
 
     earned: Any  # fills' income plus the book's expected growth, money
     charged: Any  # what the objective charges along the way and at the end
-    value_noise: Any  # the martingale of `theta`
+    value_noise: Any  # the martingale of `theta`; under exponential utility that of `e^{-gamma theta}`, as money
     mean_noise: Any  # the martingale of `h`
     variance: Any  # int of the variance rate of wealth, jumps of `h` included
     log_weight: Any  # of the linear equation, nan where there is none
+    tau: Any  # times to go at which the path was looked at, one in each equal part of the horizon, (paths, looks)
+    x: Any  # and the states found, (paths, looks, d)
 
 
 class Estimate(NamedTuple):
@@ -44,10 +48,10 @@ class Estimate(NamedTuple):
     error: float
 
 
-def simulate(ansatz: Ansatz, key: Any, paths: int) -> Paths:
+def simulate(ansatz: Ansatz, key: Any, paths: int, looks: int) -> Paths:
     """Paths from the start under the quotes that `ansatz` implies."""
     equation: Any = ansatz.equation
-    return jax.tree.map(np.asarray, _paths(ansatz, key, paths, is_linear(equation.problem)))
+    return jax.tree.map(np.asarray, _paths(ansatz, key, (paths, looks), is_linear(equation.problem)))
 
 
 def is_linear(problem: Any) -> bool:
@@ -64,8 +68,9 @@ class _Walk(NamedTuple):
 
 
 @eqx.filter_jit
-def _paths(ansatz: Ansatz, key: Any, paths: int, linear: bool) -> Paths:
+def _paths(ansatz: Ansatz, key: Any, shape: tuple[int, int], linear: bool) -> Paths:
     equation: Any = ansatz.equation
+    (paths, looks), exponential = shape, isinstance(equation.problem.objective, ExponentialUtility)
     horizon, start, jumps = equation.horizon, equation.start, equation.jumps
     problem, objective = equation.problem, equation.problem.objective
     kappa, log_scale = _linear(problem) if linear else (jnp.nan, jnp.zeros(len(jumps)))
@@ -83,7 +88,9 @@ def _paths(ansatz: Ansatz, key: Any, paths: int, linear: bool) -> Paths:
         channel = jnp.sum(jnp.cumsum(at.rate, 1) <= (second * total)[:, None], 1)
         pick = lambda array: jnp.where(hit, array[jnp.arange(paths), channel], 0.0)  # noqa: E731
         gains = [at.income - objective.fill_cost(at.income) + at.change[:, 0], at.income + at.change[:, -1]]
-        noise = [pick(gain) - dt * jnp.sum(at.rate * gain, 1) for gain in gains]
+        worth = objective.gain(gains[0], 0.0, 0.0) if exponential else gains[0]
+        expected = [jnp.sum(at.rate * gain, 1) for gain in (worth, gains[1])]
+        noise = [pick(gain) - dt * mean for gain, mean in zip(gains, expected, strict=True)]
         x = walk.x
         if equation.moves:
             normal = jax.random.normal(jax.random.fold_in(draws, 1), (paths,))
@@ -100,6 +107,8 @@ def _paths(ansatz: Ansatz, key: Any, paths: int, linear: bool) -> Paths:
             old.mean_noise + noise[1],
             old.variance + dt * spread,
             old.log_weight + weight,
+            old.tau,
+            jnp.where(((when >= walk.t[:, None]) & (when < (walk.t + dt)[:, None]))[..., None], walk.x[:, None], old.x),
         )
         x = x + jnp.where(hit[:, None], jumps[channel], 0.0)
         return _Walk(walk.t + dt, x, new, at.u[:, 0] + pick(at.change[:, 0]), walk.number + 1)
@@ -107,7 +116,10 @@ def _paths(ansatz: Ansatz, key: Any, paths: int, linear: bool) -> Paths:
     nothing = jnp.zeros(paths)
     # the first event compares theta with itself: the weights are those of u(T, 0) in units of e^{kappa theta(T, 0)}
     before = jnp.full(paths, ansatz(horizon, start)[0])
-    begin = _Walk(nothing, jnp.tile(start, (paths, 1)), Paths(*(nothing,) * len(Paths._fields)), before, 0)
+    draws = jax.random.uniform(jax.random.fold_in(key, _MOST_EVENTS), (paths, looks))
+    when = (jnp.arange(looks, dtype=float)[None] + draws) / looks * horizon
+    paths_before = Paths(*[nothing] * 6, tau=horizon - when, x=jnp.tile(start, (paths, looks, 1)))
+    begin = _Walk(nothing, jnp.tile(start, (paths, 1)), paths_before, before, 0)
     busy = lambda walk: jnp.any(walk.t < horizon * (1 - 1e-12)) & (walk.number < _MOST_EVENTS)  # noqa: E731
     walk = jax.lax.while_loop(busy, event, begin)
     end, found = equation.terminal(walk.x), walk.paths
@@ -128,9 +140,12 @@ def value_of(paths: Paths, objective: Any, pair: bool) -> Estimate:
         return _mean(score)
     with jax.enable_x64(True):
         score = np.asarray(objective.score(paths.earned, paths.charged))
-    noise = paths.value_noise - np.mean(paths.value_noise)
+        control = paths.value_noise
+        if isinstance(objective, ExponentialUtility):
+            control = np.asarray(objective.gain(control, 0.0, 0.0))
+    noise = control - np.mean(control)
     slope = np.sum(score * noise) / max(np.sum(noise**2), 1e-300)
-    return _mean(score - slope * paths.value_noise)
+    return _mean(score - slope * control)
 
 
 def linear_value(paths: Paths, claimed: float, kappa: float) -> Estimate:

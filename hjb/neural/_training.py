@@ -18,7 +18,7 @@ import numpy as np
 import scipy.linalg
 from jax.flatten_util import ravel_pytree
 
-from ._ansatz import Ansatz, fitted_to
+from ._ansatz import Ansatz
 
 EACH = 32  # points of one sampled path
 _SLICE = 256  # points whose Jacobian is held at once
@@ -27,6 +27,7 @@ _EASED = 2.5  # the first cap on gains, in units of the demand's scale, until th
 _LIFT = 0.15
 _ENOUGH = 0.1  # of the tolerance: where training may stop
 _STALLED = 0.995
+_PATIENCE = 2  # steps that hardly help before training on one and the same sample ends
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def cap_at(iteration: int) -> float:
 def begin(ansatz: Ansatz, schedule: Schedule) -> Progress:
     """The first sample, drawn under the baseline's own policy."""
     tau, x = drawn(ansatz, schedule, 0)
-    ansatz = fitted_to(ansatz, tau, x)
+    ansatz = ansatz.fitted(tau, x)
     flat, _ = ravel_pytree(ansatz.weights)
     flat, centre, spread, tau, x = map(np.asarray, (flat, ansatz.centre, ansatz.spread, tau, x))
     return Progress(0, flat, centre, spread, tau, x)
@@ -89,12 +90,8 @@ def with_weights(ansatz: Ansatz, progress: Progress) -> Ansatz:
 
 def _rebuilt(ansatz: Ansatz, flat: Any, centre: Any = None, spread: Any = None) -> Ansatz:
     weights = ravel_pytree(ansatz.weights)[1](flat)
-    return Ansatz(
-        ansatz.equation,
-        weights,
-        ansatz.centre if centre is None else centre,
-        ansatz.spread if spread is None else spread,
-    )
+    centre = ansatz.centre if centre is None else centre
+    return replace(ansatz, weights=weights, centre=centre, spread=ansatz.spread if spread is None else spread)
 
 
 def train(
@@ -126,7 +123,8 @@ def _resampled(ansatz: Ansatz, progress: Progress, schedule: Schedule) -> Progre
 
 def _step(ansatz: Ansatz, progress: Progress, schedule: Schedule) -> tuple[Progress, bool]:
     """One accepted step, or none where nothing helps; and whether training is over."""
-    cap = jnp.asarray(cap_at(progress.iteration))
+    settled = ansatz.equation.settled
+    cap = jnp.asarray(np.inf if settled and progress.stalled else cap_at(progress.iteration))
     points = (jnp.asarray(progress.tau), jnp.asarray(progress.x))
     ansatz = with_weights(ansatz, progress)
     normal, gradient, loss = map(np.asarray, _normal_equations(ansatz, cap, *points))
@@ -155,7 +153,7 @@ def _step(ansatz: Ansatz, progress: Progress, schedule: Schedule) -> tuple[Progr
     )
     small = np.sqrt(better / size) < _ENOUGH * schedule.tolerance
     fresh = progress.iteration > schedule.refresh  # the sample is one of a trained policy
-    return after, bool(small and fresh)
+    return after, bool(small and fresh) or (settled and after.stalled > _PATIENCE)
 
 
 @eqx.filter_jit
@@ -179,7 +177,7 @@ def _normal_equations(ansatz: Ansatz, cap: Any, tau: Any, x: Any) -> tuple[Any, 
 
     def row(t: Any, y: Any) -> tuple[Any, Any]:
         def found(weights: Any) -> Any:
-            candidate = Ansatz(ansatz.equation, rebuild(weights), ansatz.centre, ansatz.spread)
+            candidate = replace(ansatz, weights=rebuild(weights))
             return ansatz.equation.residual(candidate, t, y, cap)
 
         value, back = jax.vjp(found, flat)

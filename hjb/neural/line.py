@@ -20,7 +20,10 @@ _PER_LOT = 4  # nodes per lot of a stock that moves by itself
 
 @dataclass(frozen=True)
 class NeuralLineSolution(Solution):
-    """As `Solution`; `stats["certificates"]` holds what each certificate found, and `result` heeds it."""
+    """As `Solution`; `stats["certificates"]` holds what each certificate found, and `result` heeds it.
+
+    They speak of the value from the start. Quotes beside a limit that is never reached from there are not judged.
+    """
 
     @property
     def result(self) -> Result:

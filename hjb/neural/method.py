@@ -6,17 +6,25 @@ Measured on the benchmark of `benchmarks/neural.py` (errors relative, root mean 
 inventory visits, against the linear equation on the lattice of exchangeable assets):
 
 | assets | gamma, T | weights | steps | value   | quotes  | residual | note                                          |
-| 10     | .02, 1   | 706     | 8     | 8e-8    | 5e-7    | 2e-7     |                                               |
-| 10     | .04, 5   | 706     | 18    | < 6e-5  | < 7e-4  | 5e-5     | the reference's own truncation is 4e-5, 7e-4  |
-| 10     | .4, 5    | 706     | 30    | 1.2e-4  | 2.0e-3  | 9e-4     |                                               |
-| 10     | 4, 5     | 706     | 30    | 1.1e-3  | 7.0e-3  | 2e-3     | above the default tolerance: not `converged`  |
-| 30     | .02, 1   | 706     | 8     | 1e-5    |         | 3e-7     | value at the flat book; 0.8 GiB               |
+| 10     | .02, 1   | 706     | 8     | 8e-8    | 5e-7    |          |                                               |
+| 10     | .04, 5   | 706     | 18    | < 6e-5  | < 7e-4  |          | the reference's own truncation is 4e-5, 7e-4  |
+| 10     | .4, 5    | 706     | 30    | 1.2e-4  | 2.0e-3  | 4e-4     | seeds 0 to 4: at most 2.3e-4 and 2.4e-3       |
+| 10     | 4, 5     | 706     | 30    | 1.1e-3  | 7.0e-3  | 1e-2     | seeds 0 to 4: at most 4.0e-3 and 1.6e-2       |
+| 30     | .02, 1   | 706     | 8     | 1e-5    |         |          | value at the flat book; 0.8 GiB               |
 
-The diffusion in 100 dimensions comes out at 4.590166 (exact 4.590162) in ten steps. The stock-and-cash dealer of the
-equilibrium reaches 7e-6 in the value, 2e-5 in the mean and 1e-4/k in the quotes of an empty book, 1.4e-3/k at two lots;
-the dealer of Gueant, Lehalle and Fernandez-Tapia 3e-5 in the value and 4e-3/k in the quotes away from the limit, where
-a residual of 2e-3 stays: beside a limit take `Lattice`, which is exact. Under exponential utility the simulation's
-control is only first-order, and its standard error may stay above what the certificate wants, which then fails.
+At gamma = 4 ask for a tolerance of 1e-2: four seeds of five are then certified after 30 steps, one stays at 1.1e-2.
+
+The diffusion in 100 dimensions comes out at 4.590166 (exact 4.590162) in ten steps. One asset (`_series`), against the
+lattice or a grid of 40 nodes to a lot, at every state that keeps the limit:
+
+| case                                  | value | quotes, units of 1/k                            |
+| Avellaneda and Stoikov, 12 lots        | 2e-5  | 4e-4 at most, with 1% of the time left           |
+| Gueant, Lehalle and Fernandez-Tapia    | 7e-5  | 7e-4 at most, likewise; 4e-7 and 3e-4 at the start |
+| stock and cash, equilibrium            | 1e-5  | 3e-4 up to 6 lots of 10; 7e-3 beside the limit   |
+
+The last is a miss beside the limit: the bid stops within the ninth lot, and the bend this leaves in the value is
+resolved to half a lot only. There the grid with its 20 nodes to a lot is itself off by 2e-3. Beyond 45 lots on either
+side splines stretch over more than a lot; beside such a limit take `Lattice`, which is exact.
 
 What was tried:
 
@@ -27,6 +35,11 @@ What was tried:
 - Two clocks. With `tau` alone the start-up near the horizon of that book was lost, and 10% of the value with it.
 - The baseline. Taylor's quadratic runs away at gamma = 4 (94% off, against 49%); at gamma = .02 it is off by 1e-7
   already.
+- One asset. A network of inventory and time stalled at a residual of 5e-3, quotes off by .4/k beside a limit, however
+  its features were chosen: what a limit does is over within two lots, and a lattice has few states. So each place has
+  its own function of time now, and only the last layer is trained; training the hidden ones as well stalled at 6e-3.
+- Certificates. The root mean square residual over the training sample failed books whose value was within its target
+  (gamma = 4) and says nothing about how much of the value is at stake; see `certify` for what is judged instead.
 - Training. Levenberg and Marquardt's steps in double precision; single precision and a first phase of Adam were left
   out, because twenty steps were enough. Most of the time is compiling.
 - Sampling. Fills of a whole time step at once overshoot where quotes revert fast, and the network then learns states
@@ -36,6 +49,7 @@ What was tried:
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,19 +73,17 @@ from ._equation import Equation
 from ._fills import FillEquation
 from ._line import LineEquation
 from ._report import shown
+from ._series import untrained_series
 from ._simulated import Estimate, is_linear, linear_value, simulate, value_of
 from ._training import Progress, Schedule, begin, drawn, residuals, train, with_weights
 from .line import line_solution, restored_line
 from .surface import NeuralSolution, NeuralSurface, filled
 
-CLAIM = 1e-3
-"""By how much, relative, a simulated or exact value may differ from the network's."""
-
-SURE = 2e-4
-"""Relative standard error at which a simulated value is taken as known."""
+SURE = 0.2
+"""Standard error, in units of the tolerance, at which a simulated value is taken as known."""
 
 _BLOCK = 256  # paths simulated at once
-_BLOCKS = 8
+_BLOCKS = 32
 _BEYOND = ("cash_matters", "forces", "overnight")  # what a stock account alone cannot tell
 _EVERY = 60.0  # seconds between checkpoints
 _FRESH_SAMPLE, _FRESH_PATHS = 1 << 20, 1 << 21  # numbers of draws that training does not use
@@ -94,9 +106,10 @@ class Fitted(NamedTuple):
 class Neural(eqx.Module):
     """Settings of the neural method.
 
-    width, depth: of the hidden layers.
+    width, depth: of the hidden layers; for one asset, of a network of time alone.
     points:       states in a training sample; iterations, refresh: training steps at most, and between samples.
-    tolerance:    bound on the root mean square relative residual over fresh points; training stops at a tenth of it.
+    tolerance:    error of the value that is accepted, relative; `certify` says how it is bounded. Training stops where
+                  the root mean square relative residual over the sample is a tenth of it.
     seed:         of weights, samples and certificates.
     with_mean:    learn the expected wealth as well where the objective does not need it.
     seconds:      of training at most; None for no bound.
@@ -180,7 +193,8 @@ class Neural(eqx.Module):
     def ansatz(self, problem: Any) -> Ansatz:
         """The baseline with an untrained network."""
         equation = _equation_of(problem, self.with_mean)
-        return untrained(equation, jax.random.key(self.seed), self.width, self.depth)
+        start = untrained_series if isinstance(equation, LineEquation) else untrained
+        return start(equation, jax.random.key(self.seed), self.width, self.depth)
 
     def trained(self, ansatz: Ansatz, stated: dict[str, Any], task: str) -> Progress:
         """Train from the checkpoint, or from the start; whatever ends it, the checkpoint is whole."""
@@ -242,7 +256,8 @@ def _equation_of(problem: Any, with_mean: bool) -> FillEquation:
             f"Neural solves books of assets and dealers in one inventory whose cash account drops out, not this "
             f"{type(problem).__name__}; leave the method out and the one that fits is taken"
         )
-    return _line_equation(problem)
+    equation = _line_equation(problem)
+    return dataclasses.replace(equation, half=int(np.ceil(float(equation.reach) - 1e-9)))
 
 
 @eqx.filter_jit
@@ -263,43 +278,69 @@ def fresh_residual(ansatz: Ansatz, method: Neural) -> tuple[float, float]:
 
 
 def certify(ansatz: Ansatz, method: Neural) -> dict[str, Any]:
-    """Residual on fresh points, simulated value and exact value where the equation is linear, as plain data."""
-    equation = ansatz.equation
-    residual, largest = fresh_residual(ansatz, method)
+    """What the network leaves of the equation, its simulated value, and the exact one where it is known; plain data.
+
+    Let `u` satisfy `-u_tau + H(u) = R`, `R` money per unit of time. Ito's formula along the quotes that `u` implies,
+    and along the optimal ones, for which `H` is no more than an upper bound, encloses the value:
+
+        E^learned int_0^T R dt  <=  V(0, start) - u(T, start)  <=  E^optimal int_0^T R dt.
+
+    So `E int |R| dt / |u|`, over the states that the learned quotes visit from the start, bounds the relative error of
+    the value as far as these quotes visit what the optimal ones do: that is the `residual` judged. Residuals where
+    nobody goes, or that cancel before anyone notices, do not count by more than they cost.
+    """
+    equation: Any = ansatz.equation
+    sampled, largest = fresh_residual(ansatz, method)
     claimed = float(ansatz(equation.horizon, equation.start)[0])
+    paths, simulated, exact = _simulated(ansatz, method, claimed)
     result: dict[str, Any] = {
-        "residual": residual,
+        "residual": path_defect(ansatz, paths) / max(abs(claimed), 1e-300),
+        "sampled_residual": sampled,
         "largest_residual": largest,
         "value": claimed,
+        "simulated": simulated.value,
+        "simulated_error": simulated.error,
     }
-    simulated, exact = _simulated(ansatz, method, claimed)
-    result |= {"simulated": simulated.value, "simulated_error": simulated.error}
-    off = [abs(simulated.value - claimed) + 2 * simulated.error]
+    off = abs(simulated.value - claimed) + 2 * simulated.error
     if exact is not None:
         result |= {"exact": exact.value, "exact_error": exact.error}
-        off = [abs(exact.value - claimed) + 2 * exact.error]
-    return {**result, "error": float(off[0])}
+        off = abs(exact.value - claimed) + 2 * exact.error
+    return {**result, "error": float(off)}
 
 
-def _simulated(ansatz: Ansatz, method: Neural, claimed: float) -> tuple[Estimate, Estimate | None]:
+def path_defect(ansatz: Ansatz, paths: Any) -> float:
+    """`E int |R| dt`, money, by the worse of value and mean, over the states that the first block of paths visits."""
+    equation: Any = ansatz.equation
+    tau, x = paths.tau[:_BLOCK].ravel(), paths.x[:_BLOCK].reshape(paths.tau[:_BLOCK].size, -1)
+    relative = np.asarray(residuals(ansatz, jnp.asarray(np.inf), tau, x))
+    unit = np.asarray(_units(equation, tau, x))
+    return float(np.max(np.mean(np.abs(relative) * unit[:, None], 0)) * equation.horizon)
+
+
+@eqx.filter_jit
+def _units(equation: FillEquation, tau: Any, x: Any) -> Any:
+    return jax.vmap(equation.unit)(tau, x)
+
+
+def _simulated(ansatz: Ansatz, method: Neural, claimed: float) -> tuple[Any, Estimate, Estimate | None]:
     """Blocks of paths until both are known well enough, or there is no patience left."""
     from .._book_lattice import linear_system
 
     equation: Any = ansatz.equation
     problem, blocks = equation.problem, []
     key = jax.random.fold_in(jax.random.key(method.seed), _FRESH_PATHS)
-    linear, kappa = is_linear(problem), np.nan
+    linear, kappa, looks = is_linear(problem), np.nan, max(1, method.points // _BLOCK)
     if linear:
         kappa = float(linear_system(problem)[0])
     for number in range(_BLOCKS):
-        blocks.append(simulate(ansatz, jax.random.fold_in(key, number), _BLOCK))
+        blocks.append(simulate(ansatz, jax.random.fold_in(key, number), _BLOCK, looks))
         paths = jax.tree.map(lambda *parts: np.concatenate(parts), *blocks)
         simulated = value_of(paths, problem.objective, isinstance(problem.objective, MeanVariance))
         exact = linear_value(paths, claimed, kappa) if linear else None
         worst = max(estimate.error for estimate in (simulated, exact) if estimate is not None)
-        if worst <= 0.5 * SURE * abs(claimed):
+        if worst <= 0.5 * SURE * method.tolerance * abs(claimed):
             break
-    return simulated, exact
+    return paths, simulated, exact
 
 
 def verdict(found: dict[str, Any], tolerance: float) -> Result:
@@ -308,10 +349,10 @@ def verdict(found: dict[str, Any], tolerance: float) -> Result:
         return Result.NOT_FINITE
     if not found["residual"] <= tolerance:
         return Result.RESIDUAL
-    allowed = abs(found["value"])
+    allowed = tolerance * abs(found["value"])
     for name, failed in (("simulated", Result.SIMULATED_VALUE), ("exact", Result.EXACT_VALUE)):
         if name in found:
             off, error = abs(found[name] - found["value"]), found[f"{name}_error"]
-            if not (off <= CLAIM * allowed and error <= SURE * allowed):
+            if not (off <= allowed and error <= SURE * allowed):
                 return failed
     return Result.CONVERGED

@@ -72,8 +72,9 @@ def _without_problem(ansatz: Ansatz) -> Ansatz:
 class NeuralSolution(BookSolution):
     """As `BookSolution`; `stats["certificates"]` holds what each certificate found.
 
-    `residual` is the root mean square over fresh points that the learned quotes visit, relative to the income of a
-    flat book; `error_estimate` is how far the simulated or exact value lies off, plus twice its standard error.
+    `residual` is the expected residual of the equation along the learned quotes, without regard to sign and over the
+    whole horizon, relative to the value (`method.certify`); `error_estimate` is how far the simulated or exact value
+    lies off, plus twice its standard error.
     """
 
     @property

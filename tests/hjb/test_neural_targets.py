@@ -49,6 +49,56 @@ def test_a_stressed_book_meets_its_target_for_every_seed(risk_aversion, value, t
     assert solution.residual < tolerance
 
 
+def neural_against(reference, problem, decay, state, shares, neural):
+    """The solution, and its largest errors: of the value, relative to the largest, and of the quotes times `decay`."""
+    solution, value, quotes = ts.solve(problem, neural), [], []
+    for share in shares:
+        t = share * float(problem.horizon)
+        marked = problem.worth(float(problem.horizon) - t, **state)
+        exact = reference.value(t, **state) - marked
+        value.append(np.max(np.abs(solution.value(t, **state) - marked - exact)) / np.max(np.abs(exact)))
+        for ours, theirs in zip(solution.quotes(t, **state), reference.quotes(t, **state), strict=True):
+            quotes.append(decay * np.nanmax(np.abs(ours - theirs)))
+    return solution, max(value), max(quotes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [((2.0, 1.0, (140.0, 120.0), 1.5, 0.1), 12), ((0.3, 600.0, (0.9, 0.9), 0.3, 0.01), 30)],
+    ids=["avellaneda_stoikov", "gueant_lehalle_fernandez_tapia"],
+)
+def test_one_asset_agrees_with_the_lattice_up_to_its_limits(settings, most):
+    volatility, horizon, scales, decay, risk_aversion = settings
+    bid, ask = (ts.models.Exponential(scale, decay) for scale in scales)
+    objective = ts.models.ExponentialUtility(risk_aversion)
+    problem = ts.models.InventoryDealer(volatility, horizon, bid, ask, 1.0, most, objective)
+    state = {"inventory": np.arange(-most, most + 1.0)}
+    solution, value, quotes = neural_against(
+        ts.solve(problem, ts.hjb.Lattice()), problem, decay, state, (0.0, 0.5, 0.9), ts.hjb.Neural()
+    )
+    assert solution.converged
+    assert value < 1e-4
+    assert quotes < 1e-3
+
+
+def test_the_equilibrium_of_stock_and_cash_agrees_with_the_grid_away_from_the_limit():
+    demand = ts.models.Exponential(15 * 244.0, 60.0)
+    problem = ts.models.StockCashDealer(
+        growth=0.15, volatility=0.45, rate=0.03, horizon=20 / 244, bid_demand=demand, ask_demand=demand,
+        lot=1.0, max_stock=10.0, objective=ts.models.MeanVariance(10.0),
+    )  # fmt: skip
+    state = {"stock": np.linspace(-6, 6, 25)}
+    reference = ts.solve(problem)
+    solution, value, quotes = neural_against(
+        reference, problem, 60.0, state, (0.0, 0.5), ts.hjb.Neural(points=8192, width=18, depth=1)
+    )
+    assert solution.converged
+    assert value < 1e-4
+    assert quotes < 1e-3
+    mean = solution.expected_wealth(0.0, **state) / reference.expected_wealth(0.0, **state) - 1
+    assert np.max(np.abs(mean)) < 1e-3
+
+
 def test_logistic_demand_agrees_with_the_lattice():
     bid, ask = ts.models.Logistic(2.0, 0.0, 1.5), ts.models.Logistic(1.5, 0.2, 1.5)
     objective = ts.models.RiskPenalty(0.2, 0.01)
