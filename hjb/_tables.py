@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 _ROUNDING = 1e-9  # of a day, by which a moment may miss a close and still be meant to be there
 
@@ -69,10 +70,14 @@ def refine(equations: list[Any], levels: list[Tables]) -> Tables:
     """Richardson's extrapolation of second-order tables, the finest first, each with half the resolution of the last.
 
     With levels f, c, d the answer is `R = f + (f - c)/3`. Where the solution is smooth the differences fall to a
-    quarter from level to level, `R` is of fourth order, and a sixth of `|R_fc - R_cd|` is about two and a half times
-    its error; the share grows with the fall observed. Where the differences hardly halve (beside a limit that binds,
-    or under transport without diffusion) nothing can be extrapolated: there `R` fades into `f`, and the error into
-    six times the larger difference.
+    quarter from level to level, `R` is of fourth order, and a seventh of `|R_fc - R_cd|` is about twice its error;
+    the share grows with the fall observed. Where the differences hardly halve (beside a limit that binds, or under
+    transport without diffusion) nothing can be extrapolated: there `R` fades into `f`, and the error into six times
+    the larger difference.
+
+    What is left beside a limit spreads over all inventories, is of third order at best, and changes sign from place to
+    place. So the more of the largest difference lies where nothing can be extrapolated, the more each node looks at
+    the largest gap within half a lot, and the larger its share.
 
     `equations` belong to the levels and tell quotes. A level may keep as many times as the next one, or twice as many,
     and likewise for the nodes of each axis.
@@ -93,10 +98,16 @@ def refine(equations: list[Any], levels: list[Tables]) -> Tables:
     best = tabulate(equations[0], u, fine.residual, fine.iterations, fine.tau)
     before = tabulate(equations[1], coarse, mid.residual, mid.iterations, mid.tau)
 
+    doubt = _doubt(trust, first[thin][:, :1])
+    unsure = _prolong(doubt, [strides[0]] + [1] * (len(strides) - 1))
+
     def estimate(gap: Any, second_gap: Any) -> Any:
         larger = jnp.maximum(gap, jnp.abs(_prolong(second_gap, strides)))
-        sure, share = _prolong(trust, strides), jnp.clip(_prolong(2 * fall / 3, strides), 1 / 6, 0.5)
-        return _prolong(sure * share * gap + (1 - sure) * 6 * larger, strides)[:, 0]
+        share = jnp.clip(_prolong(4 * fall / 7, strides), 1 / 7, 0.5)
+        share = jnp.minimum(share * (1 + 2.5 * unsure), 0.5)
+        near = gap + unsure * (_largest_near(gap, [n // 2 for n in equations[1].per_lots]) - gap)
+        sure = _prolong(trust, strides)
+        return _prolong(sure * share * near + (1 - sure) * 6 * larger, strides)[:, 0]
 
     def quote_gap(upper: Tables, lower: Tables) -> Any:
         bid, ask = (jnp.abs(a[every] - b) for a, b in ((upper.bid, lower.bid), (upper.ask, lower.ask)))
@@ -125,6 +136,25 @@ def _fall(first: Any, second: Any, windows: list[int]) -> Any:
 
     tiny = jnp.finfo(first.dtype).tiny
     return jnp.sqrt((mean_square(first) + tiny) / (mean_square(second) + tiny))
+
+
+def _doubt(trust: Any, first: Any) -> Any:
+    """From 0 to 1, by time: the largest difference of two levels that cannot be extrapolated beside the largest of all.
+
+    It keeps the axes, with a single entry along those of the state.
+    """
+    size, state = jnp.abs(first), tuple(range(1, first.ndim))
+    largest = jnp.max(size, axis=state, keepdims=True) + jnp.finfo(first.dtype).tiny
+    return jnp.max((1 - trust) * size, axis=state, keepdims=True) / largest
+
+
+def _largest_near(table: Any, reach: list[int]) -> Any:
+    """The largest entry of (times, 1, nodes, ...) within `reach` nodes on either side, along each axis of the state."""
+    for axis, nodes in enumerate(reach, start=2):
+        window = [1] * table.ndim
+        window[axis] = 2 * nodes + 1
+        table = lax.reduce_window(table, -jnp.inf, lax.max, tuple(window), (1,) * table.ndim, "SAME")
+    return table
 
 
 def _prolong(u: Any, strides: list[int]) -> Any:

@@ -173,8 +173,7 @@ def test_the_estimate_does_not_exaggerate(family):
 
 
 @pytest.mark.slow
-def test_beside_the_limit_of_a_coarse_grid_the_estimate_is_cautious():
-    """At eight nodes a lot nothing can be extrapolated beside a limit, and far from it the estimate may fall short."""
+def test_where_a_limit_binds_the_estimate_of_a_coarse_grid_covers_the_error():
+    """Its median is more than the five times of the other families: beside a limit eight nodes a lot tell little."""
     estimate, error = sample(drifting)
-    assert np.mean(error <= estimate) >= 0.85
-    assert np.mean(error <= 3 * estimate) >= 0.95
+    assert np.mean(error <= estimate) >= 0.95
