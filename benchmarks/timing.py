@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+SHORT = 0.1
+"""Seconds that are long enough to be timed."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -47,16 +50,22 @@ def compare(
     scale: float = 1.0,
     note: str = "",
 ) -> Comparison:
-    """Time `ours` and `yardstick` in turn, `pairs` times after one warm-up; `scale` multiplies the yardstick's time."""
+    """Time `ours` and `yardstick` in turn, `pairs` times after a warm-up; `scale` multiplies the yardstick's time.
+
+    A call that is over sooner than `SHORT` is repeated until so much time has passed: by itself it would mostly measure
+    caches and threads that the other side left cold.
+    """
     compile_seconds = _seconds(ours)
-    _seconds(yardstick)
-    times = [(_seconds(ours), scale * _seconds(yardstick)) for _ in range(pairs)]
+    repeats = [max(1, round(SHORT / seconds)) for seconds in (_seconds(ours), _seconds(yardstick))]
+    times = [(_seconds(ours, repeats[0]), scale * _seconds(yardstick, repeats[1])) for _ in range(pairs)]
     mine, other = (median(t) for t in zip(*times, strict=True))
     ratio = median(b / a for a, b in times)
     return Comparison(what, against, mine, other, ratio, wanted, compile_seconds - mine, f"{against}; {note}")
 
 
-def _seconds(call: Callable[[], Any]) -> float:
+def _seconds(call: Callable[[], Any], repeats: int = 1) -> float:
+    """Of one call, the mean over `repeats`."""
     start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
