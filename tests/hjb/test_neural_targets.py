@@ -34,6 +34,11 @@ def test_a_mild_book_of_many_assets_meets_its_target(assets, value, quotes):
     gap = solution.value(0.0, inventory=q) / found.value - 1
     assert solution.converged
     assert np.all(np.abs(gap) < value + 3 * found.standard_error / found.value)
+    exact = ts.hjb.feynman_kac_quotes(problem, q[:1], paths=4096, windows=8)
+    ours, theirs, noise = (np.concatenate(pair, -1) for pair in (solution.quotes(0.0, inventory=q[:1]), *exact))
+    root_mean_square = lambda x: np.sqrt(np.mean(x * x))  # noqa: E731
+    relative = root_mean_square(ours - theirs) / root_mean_square(theirs)
+    assert relative < quotes + 2 * root_mean_square(noise) / root_mean_square(theirs)
 
 
 @pytest.mark.parametrize("seed", range(5))
