@@ -98,16 +98,10 @@ def refine(equations: list[Any], levels: list[Tables]) -> Tables:
     best = tabulate(equations[0], u, fine.residual, fine.iterations, fine.tau)
     before = tabulate(equations[1], coarse, mid.residual, mid.iterations, mid.tau)
 
-    doubt = _doubt(trust, first[thin][:, :1])
-    unsure = _prolong(doubt, [strides[0]] + [1] * (len(strides) - 1))
+    reach = [n // 2 for n in equations[1].per_lots]
 
     def estimate(gap: Any, second_gap: Any) -> Any:
-        larger = jnp.maximum(gap, jnp.abs(_prolong(second_gap, strides)))
-        share = jnp.clip(_prolong(4 * fall / 7, strides), 1 / 7, 0.5)
-        share = jnp.minimum(share * (1 + 2.5 * unsure), 0.5)
-        near = gap + unsure * (_largest_near(gap, [n // 2 for n in equations[1].per_lots]) - gap)
-        sure = _prolong(trust, strides)
-        return _prolong(sure * share * near + (1 - sure) * 6 * larger, strides)[:, 0]
+        return left_over(gap, second_gap, first[thin][:, :1], trust, fall, reach, strides)[:, 0]
 
     def quote_gap(upper: Tables, lower: Tables) -> Any:
         bid, ask = (jnp.abs(a[every] - b) for a, b in ((upper.bid, lower.bid), (upper.ask, lower.ask)))
@@ -138,18 +132,33 @@ def _fall(first: Any, second: Any, windows: list[int]) -> Any:
     return jnp.sqrt((mean_square(first) + tiny) / (mean_square(second) + tiny))
 
 
+def left_over(gap: Any, rough_gap: Any, first: Any, trust: Any, fall: Any, reach: list[int], strides: list[int]) -> Any:
+    """The error that `refine` leaves, (times, rows, nodes, ...) on the fine grid.
+
+    gap = |R_fc - R_cd| on the middle grid; on the rough one `rough_gap` = c - d, `first` = f - c, and how far the
+    extrapolation is trusted for the `fall` seen. `reach` is half a lot in nodes of the middle grid, along each axis.
+    """
+    larger = jnp.maximum(gap, jnp.abs(_prolong(rough_gap, strides)))
+    doubt = _prolong(_doubt(trust, first), [strides[0]] + [1] * (len(strides) - 1))
+    share = jnp.clip(_prolong(4 * fall / 7, strides), 1 / 7, 0.5)
+    share = jnp.minimum(share * (1 + 2.5 * doubt), 0.5)
+    near = gap + doubt * (_largest_near(gap, reach) - gap)
+    sure = _prolong(trust, strides)
+    return _prolong(sure * share * near + (1 - sure) * 6 * larger, strides)
+
+
 def _doubt(trust: Any, first: Any) -> Any:
     """From 0 to 1, by time: the largest difference of two levels that cannot be extrapolated beside the largest of all.
 
     It keeps the axes, with a single entry along those of the state.
     """
-    size, state = jnp.abs(first), tuple(range(1, first.ndim))
+    size, state = jnp.abs(first), tuple(range(2, first.ndim))
     largest = jnp.max(size, axis=state, keepdims=True) + jnp.finfo(first.dtype).tiny
     return jnp.max((1 - trust) * size, axis=state, keepdims=True) / largest
 
 
 def _largest_near(table: Any, reach: list[int]) -> Any:
-    """The largest entry of (times, 1, nodes, ...) within `reach` nodes on either side, along each axis of the state."""
+    """The largest entry of (times, rows, nodes, ...) within `reach` nodes on either side along the state's axes."""
     for axis, nodes in enumerate(reach, start=2):
         window = [1] * table.ndim
         window[axis] = 2 * nodes + 1

@@ -31,7 +31,7 @@ from ..models.problem import Problem, as_state
 from . import _two_accounts
 from ._equation import Equation, Grid, Moment, Side, _neighbour, forced_trades
 from ._march import Stop, march
-from ._tables import _fall, _prolong, clock
+from ._tables import _fall, _prolong, clock, left_over
 from ._two_accounts import AccountsGrid, TwoAccounts
 from .finite_difference import FiniteDifference, Levels
 from .policy import Policy
@@ -350,9 +350,8 @@ def _refined(equations: list[Any], levels: list[Any]) -> tuple[Any, Any]:
     best = fine + _prolong(_prolong(trust, strides) * first / 3, strides)
     coarse = mid + _prolong(trust * second / 3, strides)
     gap = jnp.abs(best[thin] - coarse)
-    larger = jnp.maximum(gap, jnp.abs(_prolong(second, strides)))
-    sure, share = _prolong(trust, strides), jnp.clip(_prolong(2 * fall / 3, strides), 1 / 6, 0.5)
-    return best, _prolong(sure * share * gap + (1 - sure) * 6 * larger, strides)
+    reach = [n // 2 for n in equations[1].per_lots]
+    return best, left_over(gap, second, first[thin], trust, fall, reach, strides)
 
 
 @in_float64

@@ -61,6 +61,12 @@ def test_a_case_states_problem_method_simulation_and_units():
     assert case.units["reference_price"] == 20.0
 
 
+def test_a_setting_of_two_numbers_is_a_list_and_written_back():
+    case = parse_case(GOOD.replace("steps = 8", "steps = 8\ncash_range = [5, 7]"), "mine")
+    assert case.method.cash_range == (5, 7)
+    assert parse_case(case.to_toml(), "mine").method == case.method
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_written_back_reads_as_the_same_case(path):
     case = read_case(path)
@@ -227,6 +233,10 @@ WRONG = {
     "a price that cannot be": (
         changed("^reference_price = .*", "reference_price = -20"),
         "units.reference_price must be",
+    ),
+    "a setting of one number too few": (
+        changed("^steps = 8", "steps = 8\ncash_range = [5]"),
+        "method.cash_range must be two numbers of lots",
     ),
     "no TOML": ("[problem", "this is not TOML: "),
 }

@@ -179,6 +179,8 @@ def _method(data: Mapping[str, Any]) -> Any:
         if isinstance(defaults[key], bool):
             if not isinstance(value, bool):
                 raise ValueError(f"method.{key} must be true or false, got {_shown(value)}")
+        elif isinstance(value, list):  # such as cash_range
+            _numbers(value, f"method.{key}")
         else:
             _number(value, f"method.{key}")
     try:
