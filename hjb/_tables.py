@@ -77,7 +77,7 @@ def refine(equations: list[Any], levels: list[Tables]) -> Tables:
 
     What is left beside a limit spreads over all inventories, is of third order at best, and changes sign from place to
     place. So the more of the largest difference lies where nothing can be extrapolated, the more each node looks at
-    the largest gap within half a lot, and the larger its share.
+    the largest gap up to a fill away, and the larger its share.
 
     `equations` belong to the levels and tell quotes. A level may keep as many times as the next one, or twice as many,
     and likewise for the nodes of each axis.
@@ -98,10 +98,8 @@ def refine(equations: list[Any], levels: list[Tables]) -> Tables:
     best = tabulate(equations[0], u, fine.residual, fine.iterations, fine.tau)
     before = tabulate(equations[1], coarse, mid.residual, mid.iterations, mid.tau)
 
-    reach = [n // 2 for n in equations[1].per_lots]
-
     def estimate(gap: Any, second_gap: Any) -> Any:
-        return left_over(gap, second_gap, first[thin][:, :1], trust, fall, reach, strides)[:, 0]
+        return left_over(gap, second_gap, first[thin][:, :1], trust, fall, equations[1].per_lots, strides)[:, 0]
 
     def quote_gap(upper: Tables, lower: Tables) -> Any:
         bid, ask = (jnp.abs(a[every] - b) for a, b in ((upper.bid, lower.bid), (upper.ask, lower.ask)))
@@ -132,17 +130,17 @@ def _fall(first: Any, second: Any, windows: list[int]) -> Any:
     return jnp.sqrt((mean_square(first) + tiny) / (mean_square(second) + tiny))
 
 
-def left_over(gap: Any, rough_gap: Any, first: Any, trust: Any, fall: Any, reach: list[int], strides: list[int]) -> Any:
+def left_over(gap: Any, rough_gap: Any, first: Any, trust: Any, fall: Any, per_lots: Any, strides: Any) -> Any:
     """The error that `refine` leaves, (times, rows, nodes, ...) on the fine grid.
 
     gap = |R_fc - R_cd| on the middle grid; on the rough one `rough_gap` = c - d, `first` = f - c, and how far the
-    extrapolation is trusted for the `fall` seen. `reach` is half a lot in nodes of the middle grid, along each axis.
+    extrapolation is trusted for the `fall` seen. `per_lots` are nodes of the middle grid to a lot, along each axis.
     """
     larger = jnp.maximum(gap, jnp.abs(_prolong(rough_gap, strides)))
     doubt = _prolong(_doubt(trust, first), [strides[0]] + [1] * (len(strides) - 1))
     share = jnp.clip(_prolong(4 * fall / 7, strides), 1 / 7, 0.5)
     share = jnp.minimum(share * (1 + 2.5 * doubt), 0.5)
-    near = gap + doubt * (_largest_near(gap, reach) - gap)
+    near = gap + doubt * (_largest_a_fill_away(gap, per_lots) - gap)
     sure = _prolong(trust, strides)
     return _prolong(sure * share * near + (1 - sure) * 6 * larger, strides)
 
@@ -157,12 +155,12 @@ def _doubt(trust: Any, first: Any) -> Any:
     return jnp.max((1 - trust) * size, axis=state, keepdims=True) / largest
 
 
-def _largest_near(table: Any, reach: list[int]) -> Any:
-    """The largest entry of (times, rows, nodes, ...) within `reach` nodes on either side along the state's axes."""
-    for axis, nodes in enumerate(reach, start=2):
-        window = [1] * table.ndim
-        window[axis] = 2 * nodes + 1
-        table = lax.reduce_window(table, -jnp.inf, lax.max, tuple(window), (1,) * table.ndim, "SAME")
+def _largest_a_fill_away(table: Any, per_lots: Any) -> Any:
+    """The largest entry of (times, rows, nodes, ...) here and one lot away on either side, along the state's axes."""
+    for axis, nodes in enumerate(per_lots, start=2):
+        window, apart = [1] * table.ndim, [1] * table.ndim
+        window[axis], apart[axis] = 3, nodes
+        table = lax.reduce_window(table, -jnp.inf, lax.max, window, [1] * table.ndim, "SAME", window_dilation=apart)
     return table
 
 

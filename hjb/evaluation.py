@@ -350,8 +350,7 @@ def _refined(equations: list[Any], levels: list[Any]) -> tuple[Any, Any]:
     best = fine + _prolong(_prolong(trust, strides) * first / 3, strides)
     coarse = mid + _prolong(trust * second / 3, strides)
     gap = jnp.abs(best[thin] - coarse)
-    reach = [n // 2 for n in equations[1].per_lots]
-    return best, left_over(gap, second, first[thin], trust, fall, reach, strides)
+    return best, left_over(gap, second, first[thin], trust, fall, equations[1].per_lots, strides)
 
 
 @in_float64
