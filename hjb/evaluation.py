@@ -31,7 +31,8 @@ from ..models.problem import Problem, as_state
 from . import _two_accounts
 from ._equation import Equation, Grid, Moment, Side, _neighbour, forced_trades
 from ._march import Stop, march
-from ._tables import _fall, _prolong, clock, left_over
+from ._richardson import extrapolate
+from ._tables import clock
 from ._two_accounts import AccountsGrid, TwoAccounts
 from .finite_difference import FiniteDifference, Levels
 from .policy import Policy
@@ -307,7 +308,10 @@ def _evaluate(problem: Problem, policy: Any, stop: Stop, levels: Levels) -> _Fou
         equations.append(equation)
         tables.append(jnp.stack([scale * (mean - value), mean], axis=1))
         residual = jnp.maximum(residual, path.residual)
-    rows, errors = _refined(equations, tables)
+    rows, errors = tables[0], jnp.full_like(tables[0], jnp.nan)
+    if len(tables) > 1:
+        found = extrapolate(tables, equations, judged=2)
+        rows, errors = found.best, found.error(found.gap, found.second)
     return _Found(problem.horizon * clock(levels.kept), equations[0].axes, rows, errors, residual)
 
 
@@ -330,27 +334,6 @@ def _money_scale(problem: Problem, grid: Grid) -> Any:
     risk = jnp.abs(problem.exposure(problem.horizon, edge)) * jnp.sqrt(problem.horizon)
     income = jnp.abs(bid.notional * bid.demand._reciprocal_hazard(jnp.zeros(())))
     return jnp.where(risk + income > 0, risk + income, 1.0)
-
-
-def _refined(equations: list[Any], levels: list[Any]) -> tuple[Any, Any]:
-    """Richardson's extrapolation of (times, rows, nodes, ...), where it can be trusted, and the errors left.
-
-    As `_tables.refine` does for a solution, but with a trust and an error of its own for either row.
-    """
-    if len(levels) == 1:
-        return levels[0], jnp.full_like(levels[0], jnp.nan)
-    fine, mid, rough = levels
-    strides = [1 + (a > b) for a, b in zip(fine[:, 0].shape, mid[:, 0].shape, strict=True)]
-    every = tuple(slice(None, None, stride) for stride in strides)
-    thin = (*every[:1], slice(None), *every[1:])
-    first, second = fine[thin] - mid, mid[thin] - rough
-    windows = [2 * n + 1 for n in equations[2].per_lots]
-    fall = jnp.stack([_fall(first[thin][:, i], second[:, i], windows) for i in range(2)], axis=1)
-    trust = jnp.clip((0.6 - fall) / 0.2, 0.0, 1.0)
-    best = fine + _prolong(_prolong(trust, strides) * first / 3, strides)
-    coarse = mid + _prolong(trust * second / 3, strides)
-    gap = jnp.abs(best[thin] - coarse)
-    return best, left_over(gap, second, first[thin], trust, fall, equations[1].per_lots, strides)
 
 
 @in_float64

@@ -112,7 +112,7 @@ class Solution:
         at first use and takes about as long as the solution did.
         """
         objective = getattr(self.problem, "objective", None)
-        if isinstance(objective, MeanVariance) and objective.risk_aversion != 0:
+        if isinstance(objective, MeanVariance) and (is_traced(objective.risk_aversion) or objective.risk_aversion):
             return 2 * (self.expected_wealth(t, **state) - self.value(t, **state)) / objective.risk_aversion
         if isinstance(objective, PreCommitment) and objective.surplus == "kept" and self.tables.target is not None:
             target, aversion = self.tables.target.wealth, objective.risk_aversion
