@@ -28,8 +28,16 @@ from jaxtyping import Array, Float
 from ..models._precision import is_traced
 from ..models.channels import Channel
 from ..models.stock_cash import StockCashDealer
-from ._account_lines import Factors, along_cash, along_fills, along_stock, fills_factors, stock_factors
-from ._equation import Grid, forced_trades, mixing, permitted, upwind_stencil
+from ._account_lines import (
+    Factors,
+    along_cash,
+    along_fills,
+    along_stock,
+    fills_factors,
+    landing_shares,
+    stock_factors,
+)
+from ._equation import Grid, forced_trades, permitted, upwind_stencil
 from ._limits import covered, forced
 
 Rows = Float[Array, "2 stocks cash"]
@@ -38,6 +46,7 @@ Field = Float[Array, "stocks cash"]
 _ROOM = 1  # lots beyond what a dealer reaches
 _REACH = 2  # nodes beyond a fill's whole jump that the interpolation needs
 _LOOKS = 4  # at a quote that nothing is known of; each is a hundredth part as wrong as the last
+once = lax.optimization_barrier  # or XLA works a field out anew in every loop that reads it
 _STIFF = 0.1  # Courant number from which the transport of cash is inverted and not left to the iteration
 
 
@@ -204,25 +213,20 @@ class TwoAccounts(eqx.Module):
 
     def prepare(self, g: Any, moment: Moment, u: Rows, now: Evaluation) -> Factors:
         """What `invert` needs, worked out once for several corrections."""
-        rates = [now.bid.rate, now.ask.rate]
-        coupling = moment.coupling(u, 0, now.bid) + moment.coupling(u, 1, now.ask)
-        for which, rate in enumerate(self.forced or ()):
-            rates[which] = rates[which] + rate
-            coupling = coupling + moment.forced(u, which)[1]
-        bid, ask = (g * rate for rate in rates)
+        coupling = [g * moment.coupling(u, which, side) for which, side in enumerate((now.bid, now.ask))]
+        for which, _ in enumerate(self.forced or ()):
+            coupling[which] = coupling[which] + g * moment.forced(u, which)[1]
+        bid, ask = (landing_shares(x * self.problem.size / self.spacing) for x in now.memory)
         down, up = (g * rate for rate in self.stencil)
         return Factors(
-            fills=fills_factors(bid, ask, self.grid.stock.per_lot, self.grid.per_lot),
-            mixing=mixing(g * coupling, bid + ask),
+            fills=fills_factors(coupling[0], coupling[1], (bid, ask), self.grid.stock.per_lot, self.grid.per_lot),
             stock=stock_factors(down, up),
             courant=g * self.velocity / self.spacing,
         )
 
     def invert(self, factors: Factors, gap: Rows) -> Rows:
-        """`[(1 - g J_fills)(1 - g J_stock)(1 - g J_cash)]^{-1} gap`, but for the small way `v x` of a fill."""
-        x = along_fills(factors.fills, gap, self.grid.per_lot)
-        a, b, c, d = factors.mixing
-        x = along_stock(factors.stock, jnp.stack([a * x[0] + b * x[1], c * x[0] + d * x[1]]))
+        """`[(1 - g J_fills)(1 - g J_stock)(1 - g J_cash)]^{-1} gap`, a fill landing between its two nearest nodes."""
+        x = along_stock(factors.stock, along_fills(factors.fills, gap, self.grid.per_lot))
         stiff = jnp.max(jnp.abs(factors.courant)) > _STIFF
         return lax.cond(stiff, lambda x: along_cash(factors.courant, x), lambda x: x, x)
 
@@ -287,7 +291,7 @@ class Moment(eqx.Module):
         """
         objective, channel = self.equation.problem.objective, self.channels[which]
         landing, m = self.landing(u, channel.side), channel.notional
-        changed, slope = landing(guess)
+        changed, slope = once(landing(guess))
         value, mean = changed - u
         x = channel.demand.best_response(lambda ratio: objective.income_at(m * ratio, value, mean) / m + channel.cost)
         quoting = jnp.isfinite(x)
@@ -298,7 +302,8 @@ class Moment(eqx.Module):
         most = 0.5 * jnp.abs(channel.demand._reciprocal_hazard(x))
         sound = quoting & (steepness > 0)
         x = x - jnp.where(sound, jnp.clip(gap / jnp.where(sound, steepness, 1.0), -most, most), 0.0)
-        value, mean = landing(x)[0] - u
+        x, quoting = once((x, quoting))
+        value, mean = once(landing(x)[0] - u)
         z = channel.income(x)
         rate = jnp.where(quoting, self.equation.permitted[which] * channel.demand._intensity(x), 0.0)
         flow = rate[None] * jnp.stack([objective.gain(z, value, mean), z + mean])
@@ -360,7 +365,7 @@ class Moment(eqx.Module):
         if equation.monotone:
             return lambda x: _linear(taps, x[None] * scale, scale)
         taps = _one_sided(taps, rows, grid, side)
-        coefficients = _cubic(taps)
+        coefficients = once(_cubic(taps))
         return lambda x: _polynomial(coefficients, x[None] * scale, scale)
 
 

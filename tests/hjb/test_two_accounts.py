@@ -482,3 +482,16 @@ def test_the_order_in_space_is_two_in_stock_and_no_less_in_cash_where_the_proble
     np.testing.assert_allclose(orders(rough, found(4, 2), found(8, 2)), 2.0, atol=0.1)
     in_cash = orders(rough, found(2, 4), found(2, 8))
     assert np.all(in_cash > 1.9), in_cash
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("nodes", "steps"), [(16, 40), (16, 64)])
+def test_long_steps_on_fine_nodes_still_converge(nodes, steps):
+    """A fill lands between two nodes of cash; an inverse that ignores so diverges here."""
+    problem = crooked(max_stock=3.0, **CASHLESS | {"borrowing_rate": 0.25})
+    method = ts.hjb.FiniteDifference(
+        nodes_per_lot=nodes, steps=steps, extrapolate=False, half_width=3, cash_range=(3, 3)
+    )
+    solution = ts.solve(problem, method)
+    assert solution.converged, solution
+    assert solution.tables.iterations < 12 * steps
