@@ -17,9 +17,11 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from ..models._precision import is_traced
 from ..models.channels import Channel
 from ..models.problem import Problem
 from ..models.stock_cash import StockCashDealer
@@ -260,12 +262,15 @@ def permitted(problem: Problem, grid: Grid, side: int) -> Nodes:
 
     A limit that forbids fills puts a jump into the coefficients; averaging it over the cell keeps the scheme
     second-order wherever the jump falls. Inventory that does not move between fills sits on its node exactly.
+    No fill leaves the grid: where the problem's limit lies beyond, the grid's end is one.
     """
     y = grid.nodes(problem.size)
     at_rest = (problem.velocity(y) == 0) & (problem.spread(y) == 0)
     spacing = problem.size / grid.per_lot
     share = jnp.clip((problem.bound(side) - problem.size - side * y) / spacing + 0.5, 0.0, 1.0)
-    return jnp.where(at_rest, jnp.where(problem.may_fill(side, y), 1.0, 0.0), share)
+    share = jnp.where(at_rest, jnp.where(problem.may_fill(side, y), 1.0, 0.0), share)
+    within = side * np.arange(-grid.half, grid.half + 1) + grid.per_lot <= grid.half
+    return jnp.where(within, share, 0.0)
 
 
 def upwind_stencil(problem: Problem, grid: Grid) -> tuple[Nodes, Nodes]:
@@ -287,11 +292,21 @@ def _neighbour(u: Array, side: int, step: int) -> Array:
     return jnp.concatenate([jnp.repeat(u[..., :1], step, axis=-1), u[..., :-step]], axis=-1)
 
 
-def grid_for(problem: Problem, per_lot: int, name: str) -> Grid:
+def grid_for(problem: Problem, per_lot: int, name: str, half_width: int | None = None) -> Grid:
     """The grid that holds a problem's limit, and for a stock that moves by itself the room it needs beyond.
 
-    Raises `ValueError` where the size cannot be told: an unlimited inventory, or traced limits.
+    `half_width` states its size in lots instead. Raises `ValueError` where that ends within the limit, or where it is
+    not stated and cannot be told: an unlimited inventory, or traced limits.
     """
+    if half_width is not None:
+        if not is_traced(problem.limit, problem.size):
+            lots = float(problem.limit) / float(problem.size)
+            if math.isfinite(lots) and half_width < lots - 1e-9:
+                raise ValueError(
+                    f"{name}: half_width={half_width} ends within the limit of {lots:g} lots; "
+                    f"give at least {math.ceil(lots - 1e-9)}, or leave it out"
+                )
+        return Grid(per_lot, half_width * per_lot)
     try:
         lots = float(problem.limit) / float(problem.size)
         room = _room(problem)

@@ -43,14 +43,17 @@ class Extrapolated(NamedTuple):
         return jnp.abs(self.best[_rows_of(self.every)] - self.coarse)
 
     def error(self, gap: Any, rough_gap: Any) -> Any:
-        """What is left, on the fine grid: from a gap of two answers, and that of their two coarser levels."""
+        """What is left, on the fine grid: from a gap of two answers, and that of their two coarser levels.
+
+        It says how far to trust the answer and has no derivative.
+        """
         strides, trust = self.strides, _prolong(self.trust, self.strides)
         larger = jnp.maximum(gap, jnp.abs(_prolong(rough_gap, strides)))
         doubt = _prolong(_doubt(self.trust, self.first), [strides[0]] + [1] * (len(strides) - 1))
         share = jnp.clip(_prolong(4 * self.fall / 7, strides), 1 / 7, 0.5)
         share = jnp.minimum(share * (1 + 2.5 * doubt), 0.5)
         near = gap + doubt * (_largest_a_fill_away(gap, self.per_lots) - gap)
-        return _prolong(trust * share * near + (1 - trust) * 6 * larger, strides)
+        return lax.stop_gradient(_prolong(trust * share * near + (1 - trust) * 6 * larger, strides))
 
 
 def extrapolate(levels: list[Any], equations: list[Any], judged: int) -> Extrapolated:
@@ -90,8 +93,10 @@ def _fall(first: Any, second: Any, windows: list[int]) -> Any:
             table = jnp.moveaxis(flat.reshape(line.shape), -1, axis)
         return table
 
-    tiny = jnp.finfo(first.dtype).tiny
-    return jnp.sqrt((mean_square(first) + tiny) / (mean_square(second) + tiny))
+    after, before = mean_square(first), mean_square(second)
+    differ = (after > 0) & (before > 0)  # at the horizon all levels are equal, and a root has no slope there
+    fall = jnp.sqrt(jnp.where(differ, after, 1.0) / jnp.where(differ, before, 1.0))
+    return jnp.where(differ, fall, jnp.where(after < before, 0.0, 1.0))
 
 
 def _doubt(trust: Any, first: Any) -> Any:

@@ -45,7 +45,8 @@ class FiniteDifference(eqx.Module):
     extrapolate:    Richardson's extrapolation over three grids (then fourth order where smooth), or the plain scheme.
     tolerance:      of the nonlinear solve in each step, relative to the largest value.
     max_iterations: per step; reaching it leaves the solution not converged.
-    half_width:     of the grid in lots, or None to derive it from the problem's limit.
+    half_width:     of the grid in lots, at least the problem's limit, or None to derive it. Where there is no limit, or
+                    a traced one lies further out, no fill leaves the grid.
 
     Where the cash account matters (see `StockCashDealer`), the grid has it as a second axis:
 
@@ -69,6 +70,7 @@ class FiniteDifference(eqx.Module):
         multiple = 4 if self.extrapolate else 1
         for name, least in (("nodes_per_lot", 1), ("cash_nodes_per_lot", 1), ("steps", 4), ("max_iterations", 1)):
             _check_whole(name, getattr(self, name), least)
+        _check_whole("half_width", self.half_width, 1)
         for name in ("nodes_per_lot", "cash_nodes_per_lot", "steps"):
             if (getattr(self, name) or 0) % multiple:
                 raise ValueError(
@@ -87,9 +89,7 @@ class FiniteDifference(eqx.Module):
         """The finest grid for a problem, of its inventory."""
         usual = 4 if getattr(problem, "cash_matters", False) else 20
         per_lot = (self.nodes_per_lot or usual) if problem.moves else 1
-        if self.half_width is not None:
-            return Grid(per_lot, self.half_width * per_lot)
-        return grid_for(problem, per_lot, "FiniteDifference")
+        return grid_for(problem, per_lot, "FiniteDifference", self.half_width)
 
     def solution(self, problem: Problem) -> Solution:
         """Solve; called by `solve`, inside double precision."""

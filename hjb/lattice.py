@@ -41,7 +41,8 @@ class Lattice(eqx.Module):
     tolerance:  relative and absolute error per step of the adaptive integrator (unused where the problem is linear).
     max_steps:  of that integrator; a run that needs more is reported as not converged.
     exact:      use the linear equation where there is one; False integrates all the same, a second route.
-    half_width: of the lattice in lots, or None for the problem's limit.
+    half_width: of the lattice in lots, at least the problem's limit, or None for that. Where there is no limit, no fill
+                leaves the lattice.
     """
 
     times: int = eqx.field(static=True, default=512)
@@ -55,13 +56,16 @@ class Lattice(eqx.Module):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"Lattice: {name} must be a whole number of at least 1, got {value!r}")
+        wide = self.half_width
+        if wide is not None and (isinstance(wide, bool) or not isinstance(wide, int) or wide < 1):
+            raise ValueError(f"Lattice: half_width must be a whole number of at least 1, got {wide!r}")
         if not 1e-14 <= self.tolerance < 1:
             raise ValueError(f"Lattice: tolerance must lie between 1e-14 and 1, got {self.tolerance!r}")
 
     def solution(self, problem: Problem) -> Solution:
         """Solve; called by `solve`, inside double precision."""
         grid = self._grid(problem)
-        if self.exact and linearises(problem):
+        if self.exact and linearises(problem) and _within_limit(problem, grid):
             tables = differentiable(lambda problem: self._linear(problem, grid), problem)
             return Solution(problem, self, tables._replace(mean=None), power=1, stats={"linear": True})
         return Solution(problem, self, self._integrate(problem, grid, clock(self.times)), power=2)
@@ -69,7 +73,7 @@ class Lattice(eqx.Module):
     def solve_batch(self, problems: list[Problem], stacked: Problem) -> Solution:
         """Solve problems that share their shape; `stacked` has them along the leading axis of every leaf."""
         grid = self._grid(problems[0])
-        if self.exact and all(linearises(problem) for problem in problems):
+        if self.exact and all(linearises(problem) and _within_limit(problem, grid) for problem in problems):
             sizes = chunk_sizes(self.times, bool(jnp.any(_are_steep(stacked, grid))))
             tables = _solve_linear_each(stacked, grid, sizes)
             return Solution(problems[0], self, tables._replace(mean=None), power=1, stats={"linear": True})
@@ -106,7 +110,7 @@ class Lattice(eqx.Module):
                 f"Lattice: the stock of {type(problem).__name__} moves between fills and leaves the lattice; "
                 "take FiniteDifference()"
             )
-        return Grid(1, self.half_width) if self.half_width is not None else grid_for(problem, 1, "Lattice")
+        return grid_for(problem, 1, "Lattice", self.half_width)
 
     def _linear(self, problem: Problem, grid: Grid) -> Tables:
         gentle = chunk_sizes(self.times, False)
@@ -145,6 +149,11 @@ def linearises(problem: Problem) -> bool:
     return not is_traced(bid.decay, ask.decay) and bool(np.all(bid.decay == ask.decay))
 
 
+def _within_limit(problem: Problem, grid: Grid) -> bool:
+    """Whether no inventory of the lattice is beyond the limit, where only one side is quoted and nothing linearises."""
+    return grid.half <= problem.limit
+
+
 def _linear_system(problem: Problem, grid: Grid) -> tuple[Any, Any, Any, Any, Any]:
     """Diagonal, bid and ask weights, `kappa` and `xi` of the linear equation for `u = e^{kappa theta}`."""
     objective = problem.objective
@@ -174,7 +183,7 @@ def _steepest(diagonal: Any, up: Any, down: Any, horizon: Any) -> Any:
     `diagonal + up e^s + down e^-s` the same everywhere.
     """
     depth = jnp.max(diagonal) - jnp.min(diagonal) + up + down
-    settled = jnp.maximum(jnp.log1p(depth / up), jnp.log1p(depth / down))
+    settled = jnp.maximum(*(jnp.where(rate > 0, jnp.log1p(depth / rate), jnp.inf) for rate in (up, down)))
     return jnp.minimum(horizon * jnp.max(jnp.abs(jnp.diff(diagonal))), settled)
 
 

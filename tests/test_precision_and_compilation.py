@@ -54,10 +54,10 @@ def stock_dealer(volatility=0.35, decay=60.0, risk_aversion=4.0):
 ROUTES = {  # a dealer's builder, the method, and how closely two ways of asking it must agree
     "linear": (linear_dealer, ts.hjb.Lattice(times=4, half_width=3), 1e-12),
     "integrated": (general_dealer, ts.hjb.Lattice(times=4, half_width=3), 1e-9),
-    "stepped": (linear_dealer, ts.hjb.FiniteDifference(steps=8, extrapolate=False, half_width=3), 1e-9),
+    "stepped": (linear_dealer, ts.hjb.FiniteDifference(steps=16, half_width=3), 1e-9),
     "gridded": (
         stock_dealer,
-        ts.hjb.FiniteDifference(nodes_per_lot=4, steps=8, extrapolate=False, half_width=4),
+        ts.hjb.FiniteDifference(nodes_per_lot=4, steps=32, half_width=4),
         1e-9,
     ),
 }

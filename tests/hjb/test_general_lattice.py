@@ -153,3 +153,55 @@ def test_every_pair_of_demands_agrees_under_every_objective(bid, ask, objective)
     assert solution.converged
     agree(solution, reference)
     agree(solution, dataclasses.replace(reference, horizon=reference.horizon / 4), promise=1e-9)
+
+
+def bounded(limit=2, demands=(1.4, 0.9), **changes):
+    settings = {"volatility": 0.4, "objective": ts.models.RunningPenalty(0.05, 0.02), "drift": 0.1}
+    return ts.models.InventoryDealer(
+        horizon=2.0,
+        bid_demand=ts.models.Exponential(demands[0], 0.7),
+        ask_demand=ts.models.Exponential(demands[1], 0.7),
+        lot=2.0,
+        max_inventory=limit,
+        **(settings | changes),
+    )
+
+
+METHODS = {
+    "linear": ts.hjb.Lattice(times=8, half_width=4),
+    "integrated": ts.hjb.Lattice(times=8, half_width=4, exact=False),
+    "stepped": ts.hjb.FiniteDifference(steps=400, half_width=4),
+}
+
+
+@pytest.mark.parametrize("route", METHODS)
+def test_a_lattice_wider_than_the_limit_keeps_the_limit(route):
+    inside = np.arange(-2, 3)
+    exact = ts.solve(bounded(), ts.hjb.Lattice(times=8)).value(0.0, inventory=inside)
+    wider = ts.solve(bounded(), METHODS[route])
+    np.testing.assert_allclose(wider.value(0.0, inventory=inside), exact, atol=1e-8)
+
+
+@pytest.mark.parametrize("route", METHODS)
+def test_the_end_of_a_lattice_is_the_limit_where_there_is_none(route):
+    """A fill that leaves the grid would earn its spread and move nothing."""
+    nodes = np.arange(-4, 5)
+    exact = ts.solve(bounded(4), ts.hjb.Lattice(times=8)).value(0.0, inventory=nodes)
+    unlimited = ts.solve(bounded(np.inf), METHODS[route])
+    np.testing.assert_allclose(unlimited.value(0.0, inventory=nodes), exact, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", [ts.hjb.Lattice, ts.hjb.FiniteDifference])
+def test_a_lattice_narrower_than_the_limit_is_refused(method):
+    with pytest.raises(ValueError, match="half_width=2 ends within the limit of 3 lots; give at least 3"):
+        ts.solve(bounded(3), method(half_width=2))
+    for wrong in (-2, 0, True):
+        with pytest.raises(ValueError, match="half_width must be a whole number of at least 1"):
+            method(half_width=wrong)
+
+
+def test_a_dealer_whom_nobody_hits_and_nothing_moves_is_worth_the_book():
+    idle = bounded(demands=(0.0, 0.0), volatility=0.0, drift=0.0, objective=ts.models.ExponentialUtility(0.05))
+    solution = ts.solve(idle, ts.hjb.Lattice(times=8))
+    assert solution.converged
+    np.testing.assert_array_equal(solution.value(0.0, inventory=np.arange(-2, 3)), 0.0)

@@ -3,8 +3,8 @@
 Each measure of risk falls as the risk aversion rises, so the root is bracketed on a scan of problems solved together
 and closed in on by Brent's method. The measures:
 
-    deviation          sqrt(2 (h - theta)/lambda) where the objective is the equilibrium mean-variance (exact); else the
-                       second moment of the chain (`_chain`).
+    deviation          the solution's own (`Solution.variance_of_wealth`) where the objective is the equilibrium
+                       mean-variance or the stock moves by itself; else the second moment of the chain (`_chain`).
     limit_probability  the chain stopped where a side may not be quoted any more.
     loss_probability   P(wealth at the horizon < loss above the marked book of now), from the characteristic function
                        where the inventory rests between fills; by simulation with one set of draws where it does not.
@@ -34,10 +34,11 @@ from ..simulation import BoundError, simulate
 from ._chain import Chain, chain_of, characteristic, hitting_probability, wealth_moments
 from ._estimate import Found, Frontier, RiskAversionEstimate, conclude
 from ._parameters import Inputs, Parameter, pinned, risk_aversion_of, stated_with
-from ._start import begun, natural_risk_aversion
+from ._start import begun, follow_the_inventory, natural_risk_aversion
 
 _SCAN, _REACH = 13, math.log(1e3)  # problems over the range of risk aversions, and how far it goes
 _AROUND = math.log(30)  # the answer, how far the frontier goes
+_HALVINGS = 4  # of the way to a risk aversion whose problem cannot be solved
 _NUDGE = 1e-3  # of a logarithm, for derivatives of what is computed without chance
 _SHOVE = 0.1  # for derivatives of what is simulated
 _FREQUENCIES = 128
@@ -89,20 +90,22 @@ def risk_aversion_for_budget(
     paths, seed:        of the simulation, where one is needed.
     frontier_points:    of the frontier around the answer; 0 leaves it out.
 
-    Raises `UnreachableTarget` with the attainable range, and `ValueError` for a target that makes no sense.
+    Raises `UnreachableTarget` with the attainable range, and `ValueError` for a target that makes no sense, or for a
+    `limit_probability` where more than the inventory matters.
     """
     problem = begun(problem)
     method = pinned(problem, method)
-    start = problem.coordinate(as_state(problem, dict(initial or {})))
+    if limit_probability is not None:
+        follow_the_inventory(problem, "limit_probability")
+    setting = _Setting(as_state(problem, dict(initial or {})), float(loss), dict(initial or {}), paths, seed)
     measure = _measure(
-        {"deviation": deviation, "loss_probability": loss_probability, "limit_probability": limit_probability},
-        _Setting(float(start), float(loss), dict(initial or {}), paths, seed),
+        {"deviation": deviation, "loss_probability": loss_probability, "limit_probability": limit_probability}, setting
     )
     parameter = risk_aversion_of(problem)
     points = _scan(problem, parameter, method, measure)
     at = _root(problem, parameter, method, measure, points)
     found, error = _sensitivity(problem, parameter, method, measure, at, inputs)
-    frontier = _frontier(problem, parameter, method, measure, at, float(start), frontier_points)
+    frontier = _frontier(problem, parameter, method, measure, at, setting, frontier_points)
     return conclude(
         problem,
         found,
@@ -115,7 +118,7 @@ def risk_aversion_for_budget(
 
 
 class _Setting(NamedTuple):
-    start: float  # the inventory
+    state: dict[str, Any]  # now, all of it
     loss: float
     initial: dict[str, float]
     paths: int
@@ -185,30 +188,35 @@ def _characteristic_of(policy: Any, grid: Grid, frequency: Any) -> Any:
     return chain.y, characteristic(chain, frequency)
 
 
-def _moments(problem: Any, solution: Any, start: float) -> tuple[float, float]:
+def _start(problem: Any, setting: _Setting) -> float:
+    """The inventory now."""
+    return float(problem.coordinate(setting.state))
+
+
+def _moments(problem: Any, solution: Any, setting: _Setting) -> tuple[float, float]:
     """Mean and deviation of wealth above the marked book."""
-    objective = problem.objective
-    if isinstance(objective, MeanVariance):
-        state = {problem.names[0]: start}
-        worth = float(problem.worth(problem.horizon, **state))
-        mean, value = float(solution.expected_wealth(0.0, **state)), float(solution.value(0.0, **state))
-        return mean - worth, math.sqrt(max(2 * (mean - value) / float(objective.risk_aversion), 0.0))
-    mean, variance = _table(problem, solution, _moments_of, start)
+    if problem.moves or isinstance(problem.objective, MeanVariance):
+        with jax.enable_x64(True):
+            worth = float(problem.worth(problem.horizon, **setting.state))
+        mean = float(solution.expected_wealth(0.0, **setting.state)) - worth
+        variance = float(solution.variance_of_wealth(0.0, **setting.state))
+    else:
+        mean, variance = _table(problem, solution, _moments_of, _start(problem, setting))
     return mean, math.sqrt(max(variance, 0.0))
 
 
 def _deviation(problem: Any, solution: Any, setting: _Setting) -> float:
-    return _moments(problem, solution, setting.start)[1]
+    return _moments(problem, solution, setting)[1]
 
 
 def _hitting(problem: Any, solution: Any, setting: _Setting) -> float:
-    return _table(problem, solution, _hitting_of, setting.start)[0]
+    return _table(problem, solution, _hitting_of, _start(problem, setting))[0]
 
 
 def _losing(problem: Any, solution: Any, setting: _Setting, target: float) -> tuple[float, float]:
     """The probability of a loss with its error: exact where it can be, else simulated."""
     if not problem.moves:
-        exact = losing_exactly(problem, solution, setting.start, setting.loss, _FADED * target)
+        exact = losing_exactly(problem, solution, _start(problem, setting), setting.loss, _FADED * target)
         if exact is not None:
             return exact, 0.0
     try:
@@ -267,11 +275,20 @@ def _scan(problem: Any, parameter: Parameter, method: Any, measure: _Measure) ->
     """Problems of rising risk aversion, as far as they can be solved: from the middle outwards, so that few cannot."""
     middle = math.log(natural_risk_aversion(problem))
     logs = middle + np.linspace(-_REACH, _REACH, _SCAN)
-    points: dict[int, _Point] = {}
-    for order in (range(_SCAN // 2, _SCAN), range(_SCAN // 2 - 1, -1, -1)):
+    points: dict[float, _Point] = {}  # by position among `logs`
+    for outwards, order in ((1, range(_SCAN // 2, _SCAN)), (-1, range(_SCAN // 2 - 1, -1, -1))):
         for i in order:
             point = _point(problem, parameter, method, measure, float(logs[i]))
-            if point is None:
+            if point is None:  # what can be solved ends somewhere between the last one and here
+                solved, lost = float(i - outwards), float(i)
+                for _ in range(_HALVINGS if solved in points else 0):
+                    middle = 0.5 * (solved + lost)
+                    log = float(np.interp(middle, np.arange(_SCAN), logs))
+                    point = _point(problem, parameter, method, measure, log)
+                    if point is None:
+                        lost = middle
+                    else:
+                        solved, points[middle] = middle, point
                 break
             points[i] = point
             if _beyond(points, i, measure.target):
@@ -284,7 +301,7 @@ def _scan(problem: Any, parameter: Parameter, method: Any, measure: _Measure) ->
     return [points[i] for i in sorted(points)]
 
 
-def _beyond(points: dict[int, _Point], i: int, target: float) -> bool:
+def _beyond(points: dict[float, _Point], i: int, target: float) -> bool:
     """Whether point `i` and the one before it lie on the far side of the target, away from the middle."""
     outwards = 1 if i > _SCAN // 2 else -1
     last, before = points[i], points.get(i - outwards)
@@ -356,13 +373,13 @@ def _nudged(problem: Any, parameter: Parameter, by: float) -> Any:
 
 
 def _frontier(
-    problem: Any, parameter: Parameter, method: Any, measure: _Measure, at: float, start: float, count: int
+    problem: Any, parameter: Parameter, method: Any, measure: _Measure, at: float, setting: _Setting, count: int
 ) -> Frontier | None:
     """What dealers around the answer expect and risk, as far as their problems can be solved."""
     asked = at + np.linspace(-_AROUND, _AROUND, count)
     points = [p for x in asked if (p := _point(problem, parameter, method, measure, float(x))) is not None]
     if not points:
         return None
-    moments = np.array([_moments(point.solution.problem, point.solution, start) for point in points])
+    moments = np.array([_moments(point.solution.problem, point.solution, setting) for point in points])
     logs, values = (np.array([getattr(point, name) for point in points]) for name in ("log", "value"))
     return Frontier(np.exp(logs), moments[:, 0], moments[:, 1], values, measure.meaning, measure.target)

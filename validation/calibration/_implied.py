@@ -26,7 +26,7 @@ from ._descent import Minimum, Slopes, descend, scan
 from ._estimate import Fit, Found, RiskAversionEstimate, conclude, covariance_from, profile_of
 from ._inference import FEWEST, cosines, covariance_of_sum
 from ._parameters import Frame, Inputs, Quoting, called, parameters, risk_aversion_of, slopes_of
-from ._start import REACH, begun
+from ._start import REACH, begun, follow_the_inventory
 
 _ERRORS = ("dependent", "independent")
 _ROUNDING = 1e-9  # of the distances, relative: what a solution's own error may leave unexplained
@@ -83,11 +83,13 @@ def implied_risk_aversion(
     errors:          "dependent" on the rows before, or "independent" from row to row.
     profile_points:  of the likelihood profile; 0 leaves it out.
 
-    Raises `ValueError` for rows that the problem cannot have, or too few; warns `WeakIdentification` with the number
+    Raises `ValueError` for a problem whose quotes depend on its cash account, for rows that the problem cannot have, or
+    too few; warns `WeakIdentification` with the number
     where the quotes hardly tell the risk aversion.
     """
     if errors not in _ERRORS:
         raise ValueError(f"errors must be 'dependent' or 'independent', got {errors!r}")
+    follow_the_inventory(problem, "implied_risk_aversion", trades=False)
     problem, free = begun(problem), (risk_aversion_of(problem), *parameters(problem, also))
     frame = Frame.about(problem, free, method)
     observed, seen = _checked(problem, observations)

@@ -35,7 +35,7 @@ from ._estimate import Fit, Found, RiskAversionEstimate, conclude, covariance_fr
 from ._inference import FEWEST, FitTest
 from ._observe import TradeRecord, fill_rates
 from ._parameters import Frame, Inputs, Quoting, called, parameters, risk_aversion_of, slopes_of
-from ._start import REACH, begun
+from ._start import REACH, begun, follow_the_inventory
 
 _POINTS = 9  # of the first look at the risk aversion
 _ROUNDS = 3  # of weighting anew
@@ -63,11 +63,13 @@ def risk_aversion_from_inventory(
     blocks:          of a session, for the moments: a divisor of 240; each should see a few fills.
     profile_points:  of the likelihood profile; 0 leaves it out.
 
-    Raises `ValueError` for a record that the problem cannot have, or with too few fills; warns `WeakIdentification`
+    Raises `ValueError` for a problem in which more than the inventory matters (its cash account, forced trades,
+    overnight limits), for a record that the problem cannot have, or with too few fills; warns `WeakIdentification`
     with the number where the record hardly tells the risk aversion.
     """
     if estimator not in ("moments", "likelihood"):
         raise ValueError(f"estimator must be 'moments' or 'likelihood', got {estimator!r}")
+    follow_the_inventory(problem, "risk_aversion_from_inventory")
     problem, free = begun(problem), (risk_aversion_of(problem), *parameters(problem, also))
     frame = Frame.about(problem, free, method)
     _check(problem, record)

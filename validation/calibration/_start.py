@@ -43,3 +43,13 @@ def begun(problem: Any) -> Any:
     if value.ndim:
         raise ValueError(f"{parameter.name} must be one number, got {value.size}; calibrate one dealer at a time")
     return problem if value > 0 else stated_with(problem, {parameter: natural_risk_aversion(problem)})
+
+
+def follow_the_inventory(problem: Any, what: str, trades: bool = True) -> None:
+    """Raise where quotes depend on more than the inventory and the time; or, if `trades` count, the inventory does."""
+    more = {"borrowing_rate, credit_line or margin": getattr(problem, "cash_matters", False)}
+    if trades:
+        more |= {"forced_reduction": problem.forces, "overnight": problem.days > 1}
+    found = [name for name, has in more.items() if has]
+    if found:
+        raise ValueError(f"{what} follows the inventory alone, without {' or '.join(found)}; leave that out")

@@ -39,18 +39,19 @@ def dealer(risk_aversion=0.1, volatility=SIGMA, scales=SCALES, decay=DECAY, obje
     )
 
 
-def stock_dealer(risk_aversion=4.0):
-    return MODELS.StockCashDealer(
-        growth=0.1,
-        volatility=0.35,
-        rate=0.03,
-        horizon=5 / 244,
-        bid_demand=MODELS.Exponential(3000.0, 60.0),
-        ask_demand=MODELS.Exponential(2000.0, 70.0),
-        lot=1.0,
-        max_stock=3.0,
-        objective=MODELS.MeanVariance(risk_aversion),
-    )
+def stock_dealer(risk_aversion=4.0, objective=MODELS.MeanVariance, **changes):
+    settings = {
+        "growth": 0.1,
+        "volatility": 0.35,
+        "rate": 0.03,
+        "horizon": 5 / 244,
+        "bid_demand": MODELS.Exponential(3000.0, 60.0),
+        "ask_demand": MODELS.Exponential(2000.0, 70.0),
+        "lot": 1.0,
+        "max_stock": 3.0,
+        "objective": objective(risk_aversion),
+    }
+    return MODELS.StockCashDealer(**(settings | changes))
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +206,40 @@ def test_the_chain_on_a_grid_agrees_with_the_equilibrium_where_the_stock_moves()
         gaps.append((abs(h[4 * per_lot] / mean - 1), abs(v[4 * per_lot] / variance - 1)))
     assert max(gaps[1]) < 1e-3
     assert gaps[1][0] < gaps[0][0] / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "method", "initial"),
+    [
+        ({"forced_reduction": MODELS.ForcedReduction(800.0, 0.02), "max_stock": 2.0}, None, {"stock": 1.0}),
+        (
+            {"borrowing_rate": 0.6},
+            ts.hjb.FiniteDifference(nodes_per_lot=4, steps=64, extrapolate=False),
+            {"stock": 1.0, "cash": -2.0},
+        ),
+    ],
+    ids=["forced trades", "cash"],
+)
+def test_a_budget_of_deviation_counts_all_that_moves_wealth(changes, method, initial):
+    problem = stock_dealer(objective=MODELS.MeanQuadraticVariation, volatility=0.7, **changes)
+    at = ts.solve(problem, method)
+    target = 0.9 * math.sqrt(at.variance_of_wealth(0.0, **initial))
+    found = risk_aversion_for_budget(problem, deviation=target, initial=initial, method=method, frontier_points=0)
+    spent = stock_dealer(found.estimate, MODELS.MeanQuadraticVariation, volatility=0.7, **changes)
+    wealth = ts.simulate(spent, ts.solve(spent, method).policy, paths=PATHS, seed=7, initial=initial).wealth
+    squares = (wealth - wealth.mean()) ** 2
+    error = squares.std() / math.sqrt(PATHS) / (2 * wealth.std())
+    agree(wealth.std(), target, error, samples=PATHS)
+
+
+def test_what_the_chain_of_inventories_cannot_follow_is_refused():
+    for changes, name in (
+        ({"borrowing_rate": 0.5}, "borrowing_rate"),
+        ({"forced_reduction": MODELS.ForcedReduction(500.0, 0.01)}, "forced_reduction"),
+    ):
+        with pytest.raises(ValueError, match=f"limit_probability follows the inventory alone, without {name}"):
+            risk_aversion_for_budget(stock_dealer(**changes), limit_probability=0.2)
 
 
 @pytest.mark.slow
