@@ -155,7 +155,7 @@ def test_every_pair_of_demands_agrees_under_every_objective(bid, ask, objective)
     agree(solution, dataclasses.replace(reference, horizon=reference.horizon / 4), promise=1e-9)
 
 
-def bounded(limit=2, demands=(1.4, 0.9), **changes):
+def bounded(limit=2.0, demands=(1.4, 0.9), **changes):
     settings = {"volatility": 0.4, "objective": ts.models.RunningPenalty(0.05, 0.02), "drift": 0.1}
     return ts.models.InventoryDealer(
         horizon=2.0,

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 import jax
 import numpy as np
@@ -39,7 +40,7 @@ def dealer(risk_aversion=0.1, volatility=SIGMA, scales=SCALES, decay=DECAY, obje
     )
 
 
-def stock_dealer(risk_aversion=4.0, objective=MODELS.MeanVariance, **changes):
+def stock_dealer(risk_aversion: Any = 4.0, objective: Any = MODELS.MeanVariance, **changes: Any):
     settings = {
         "growth": 0.1,
         "volatility": 0.35,
