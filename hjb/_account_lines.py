@@ -53,12 +53,12 @@ def fills_factors(bid: Array, ask: Array, shares: tuple[Array, Array], per_lot: 
     one = jnp.broadcast_to(jnp.eye(2)[:, :, None, None], bid.shape[1:])
 
     def eliminate(below: Array, row: Any) -> Any:
-        bid, ask, shares = row
-        own = _inverse(one + bid + ask - _times(ask, _landed(shares, below, jump)))
+        bid, ask = row
+        own = _inverse(one + bid + ask - _times(ask, _above(below, jump)))
         ahead = _times(own, bid)
         return ahead, (own, _times(own, ask), ahead)
 
-    own, ask, bid = lax.scan(eliminate, jnp.zeros_like(bid[0]), (bid, ask, ask_shares))[1]
+    own, ask, bid = lax.scan(eliminate, jnp.zeros_like(bid[0]), (bid, ask))[1]
     return FillsFactors(own, ask, bid, ask_shares, bid_shares)
 
 
@@ -68,8 +68,8 @@ def along_fills(factors: FillsFactors, rhs: Array, jump: int) -> Array:
     rows = _by_lot(rhs, own.shape[-2])
 
     def forward(below: Array, row: Any) -> Any:
-        own, ask, shares, d = row
-        x = _times(own, d) + _times(ask, _landed(shares, below, jump))
+        ask, shares, x = row
+        x = x + _times(ask, _landed(shares, below, jump))
         return x, x
 
     def back(above: Array, row: Any) -> Any:
@@ -78,7 +78,7 @@ def along_fills(factors: FillsFactors, rhs: Array, jump: int) -> Array:
         return x, x
 
     blank = jnp.zeros_like(rows[0])
-    rows = lax.scan(forward, blank, (own, ask, ask_shares, rows))[1]
+    rows = lax.scan(forward, blank, (ask, ask_shares, jax.vmap(_times)(own, rows)))[1]
     rows = lax.scan(back, blank, (bid, bid_shares, rows), reverse=True)[1]
     return jnp.moveaxis(rows, 0, -3).reshape(*rhs.shape[:-2], -1, rhs.shape[-1])[..., : rhs.shape[-2], :]
 
@@ -90,6 +90,11 @@ def _landed(shares: Array, field: Array, jump: int) -> Array:
     before, here, after = (wide[..., reach + jump + k : reach + jump + k + n] for k in (-1, 0, 1))
     left, middle, right = (share[(None,) * leading] for share in shares)
     return left * before + middle * here + right * after
+
+
+def _above(field: Array, jump: int) -> Array:
+    """The entry a lot of cash above."""
+    return jnp.concatenate([field[..., jump:], jnp.repeat(field[..., -1:], jump, axis=-1)], axis=-1)
 
 
 def _times(a: Array, b: Array) -> Array:

@@ -46,7 +46,6 @@ Field = Float[Array, "stocks cash"]
 _ROOM = 1  # lots beyond what a dealer reaches
 _REACH = 2  # nodes beyond a fill's whole jump that the interpolation needs
 _LOOKS = 4  # at a quote that nothing is known of; each is a hundredth part as wrong as the last
-once = lax.optimization_barrier  # or XLA works a field out anew in every loop that reads it
 _STIFF = 0.1  # Courant number from which the transport of cash is inverted and not left to the iteration
 
 
@@ -291,7 +290,7 @@ class Moment(eqx.Module):
         """
         objective, channel = self.equation.problem.objective, self.channels[which]
         landing, m = self.landing(u, channel.side), channel.notional
-        changed, slope = once(landing(guess))
+        changed, slope = landing(guess)
         value, mean = changed - u
         x = channel.demand.best_response(lambda ratio: objective.income_at(m * ratio, value, mean) / m + channel.cost)
         quoting = jnp.isfinite(x)
@@ -302,8 +301,7 @@ class Moment(eqx.Module):
         most = 0.5 * jnp.abs(channel.demand._reciprocal_hazard(x))
         sound = quoting & (steepness > 0)
         x = x - jnp.where(sound, jnp.clip(gap / jnp.where(sound, steepness, 1.0), -most, most), 0.0)
-        x, quoting = once((x, quoting))
-        value, mean = once(landing(x)[0] - u)
+        value, mean = landing(x)[0] - u
         z = channel.income(x)
         rate = jnp.where(quoting, self.equation.permitted[which] * channel.demand._intensity(x), 0.0)
         flow = rate[None] * jnp.stack([objective.gain(z, value, mean), z + mean])
@@ -365,7 +363,7 @@ class Moment(eqx.Module):
         if equation.monotone:
             return lambda x: _linear(taps, x[None] * scale, scale)
         taps = _one_sided(taps, rows, grid, side)
-        coefficients = once(_cubic(taps))
+        coefficients = _cubic(taps)
         return lambda x: _polynomial(coefficients, x[None] * scale, scale)
 
 

@@ -57,7 +57,7 @@ ROUTES = {  # a dealer's builder, the method, and how closely two ways of asking
     "stepped": (linear_dealer, ts.hjb.FiniteDifference(steps=16, half_width=3), 1e-9),
     "gridded": (
         stock_dealer,
-        ts.hjb.FiniteDifference(nodes_per_lot=4, steps=32, half_width=4),
+        ts.hjb.FiniteDifference(nodes_per_lot=4, steps=8, extrapolate=False, half_width=4),
         1e-9,
     ),
 }
@@ -219,6 +219,19 @@ def check_slope(route, derivative):
 @routes(slow=("integrated", "gridded"))
 def test_grad_agrees_with_differences(route):
     check_slope(route, jax.grad)
+
+
+@pytest.mark.slow
+def test_the_default_grids_have_derivatives_in_either_mode():
+    method = ts.hjb.FiniteDifference(nodes_per_lot=4, steps=32, half_width=4)
+
+    def quote(volatility):
+        return ts.solve(stock_dealer(volatility), method).quotes(0.0, stock=1.0).bid
+
+    difference = (quote(0.351) - quote(0.349)) / 0.002
+    with jax.enable_x64(True):
+        for derivative in (jax.grad, jax.jacfwd):
+            assert float(derivative(quote)(0.35)) == pytest.approx(difference, rel=1e-5)
 
 
 @routes(slow=("gridded", "integrated", "stepped"))

@@ -182,7 +182,7 @@ def test_a_lattice_wider_than_the_limit_keeps_the_limit(route):
     np.testing.assert_allclose(wider.value(0.0, inventory=inside), exact, atol=1e-8)
 
 
-@pytest.mark.parametrize("route", METHODS)
+@pytest.mark.parametrize("route", ["linear", pytest.param("integrated", marks=pytest.mark.slow), "stepped"])
 def test_the_end_of_a_lattice_is_the_limit_where_there_is_none(route):
     """A fill that leaves the grid would earn its spread and move nothing."""
     nodes = np.arange(-4, 5)

@@ -273,6 +273,7 @@ def variance_of(solution, t=0.0, **state):
     return 2 * gap / float(solution.problem.objective.risk_aversion)
 
 
+@pytest.mark.slow
 def test_the_equilibrium_rule_has_the_mean_and_variance_of_its_own_two_equations(margined):
     moments = ts.hjb.evaluate(margined.problem, margined.policy, METHOD)
     assert moments.converged
