@@ -174,7 +174,9 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("route", METHODS)
+@pytest.mark.parametrize(
+    "route", ["linear", *(pytest.param(n, marks=pytest.mark.slow) for n in ("integrated", "stepped"))]
+)
 def test_a_lattice_wider_than_the_limit_keeps_the_limit(route):
     inside = np.arange(-2, 3)
     exact = ts.solve(bounded(), ts.hjb.Lattice(times=8)).value(0.0, inventory=inside)
