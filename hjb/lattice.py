@@ -52,13 +52,12 @@ class Lattice(eqx.Module):
     half_width: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
-        for name in ("times", "max_steps"):
+        for name in ("times", "max_steps", "half_width"):
             value = getattr(self, name)
+            if name == "half_width" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"Lattice: {name} must be a whole number of at least 1, got {value!r}")
-        wide = self.half_width
-        if wide is not None and (isinstance(wide, bool) or not isinstance(wide, int) or wide < 1):
-            raise ValueError(f"Lattice: half_width must be a whole number of at least 1, got {wide!r}")
         if not 1e-14 <= self.tolerance < 1:
             raise ValueError(f"Lattice: tolerance must lie between 1e-14 and 1, got {self.tolerance!r}")
 

@@ -97,7 +97,7 @@ def risk_aversion_for_budget(
     method = pinned(problem, method)
     if limit_probability is not None:
         follow_the_inventory(problem, "limit_probability")
-    setting = _Setting(as_state(problem, dict(initial or {})), float(loss), dict(initial or {}), paths, seed)
+    setting = _Setting(as_state(problem, dict(initial or {})), float(loss), paths, seed)
     measure = _measure(
         {"deviation": deviation, "loss_probability": loss_probability, "limit_probability": limit_probability}, setting
     )
@@ -120,7 +120,6 @@ def risk_aversion_for_budget(
 class _Setting(NamedTuple):
     state: dict[str, Any]  # now, all of it
     loss: float
-    initial: dict[str, float]
     paths: int
     seed: int
 
@@ -220,11 +219,11 @@ def _losing(problem: Any, solution: Any, setting: _Setting, target: float) -> tu
         if exact is not None:
             return exact, 0.0
     try:
-        result = simulate(problem, solution.policy, setting.paths, setting.seed, setting.initial, progress=False)
+        result = simulate(problem, solution.policy, setting.paths, setting.seed, setting.state, progress=False)
     except BoundError:  # so averse that it is hit at almost any rate: out of the range that is looked at
         return math.nan, math.nan
     with jax.enable_x64(True):
-        book = float(problem.worth(problem.horizon, **as_state(problem, setting.initial)))
+        book = float(problem.worth(problem.horizon, **setting.state))
     share = float(np.mean(result.wealth < book - setting.loss))
     return share, math.sqrt(max(share * (1 - share), 1 / setting.paths) / setting.paths)
 
@@ -276,21 +275,20 @@ def _scan(problem: Any, parameter: Parameter, method: Any, measure: _Measure) ->
     middle = math.log(natural_risk_aversion(problem))
     logs = middle + np.linspace(-_REACH, _REACH, _SCAN)
     points: dict[float, _Point] = {}  # by position among `logs`
+
+    def found(position: float) -> bool:
+        point = _point(problem, parameter, method, measure, float(np.interp(position, np.arange(_SCAN), logs)))
+        if point is not None:
+            points[position] = point
+        return point is not None
+
     for outwards, order in ((1, range(_SCAN // 2, _SCAN)), (-1, range(_SCAN // 2 - 1, -1, -1))):
         for i in order:
-            point = _point(problem, parameter, method, measure, float(logs[i]))
-            if point is None:  # what can be solved ends somewhere between the last one and here
-                solved, lost = float(i - outwards), float(i)
-                for _ in range(_HALVINGS if solved in points else 0):
-                    middle = 0.5 * (solved + lost)
-                    log = float(np.interp(middle, np.arange(_SCAN), logs))
-                    point = _point(problem, parameter, method, measure, log)
-                    if point is None:
-                        lost = middle
-                    else:
-                        solved, points[middle] = middle, point
+            if not found(i):
+                last = points.get(i - outwards)
+                if last is not None and outwards * (last.value - measure.target) > 0:
+                    _approach(found, i - outwards, i)
                 break
-            points[i] = point
             if _beyond(points, i, measure.target):
                 break
     if len(points) < 2:
@@ -299,6 +297,13 @@ def _scan(problem: Any, parameter: Parameter, method: Any, measure: _Measure) ->
             "solve"
         )
     return [points[i] for i in sorted(points)]
+
+
+def _approach(found: Callable[[float], bool], solved: float, lost: float) -> None:
+    """Look closer at where, between a position that can be solved and one that cannot, what can be solved ends."""
+    for _ in range(_HALVINGS):
+        between = 0.5 * (solved + lost)
+        solved, lost = (between, lost) if found(between) else (solved, between)
 
 
 def _beyond(points: dict[float, _Point], i: int, target: float) -> bool:

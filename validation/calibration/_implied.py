@@ -84,8 +84,7 @@ def implied_risk_aversion(
     profile_points:  of the likelihood profile; 0 leaves it out.
 
     Raises `ValueError` for a problem whose quotes depend on its cash account, for rows that the problem cannot have, or
-    too few; warns `WeakIdentification` with the number
-    where the quotes hardly tell the risk aversion.
+    too few; warns `WeakIdentification` with the number where the quotes hardly tell the risk aversion.
     """
     if errors not in _ERRORS:
         raise ValueError(f"errors must be 'dependent' or 'independent', got {errors!r}")
