@@ -12,6 +12,7 @@ Any other demand or objective is integrated adaptively, `theta` together with `h
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -186,7 +187,7 @@ def _steepest(diagonal: Any, up: Any, down: Any, horizon: Any) -> Any:
     return jnp.minimum(horizon * jnp.max(jnp.abs(jnp.diff(diagonal))), settled)
 
 
-@eqx.filter_jit
+@partial(jax.jit, static_argnames="grid")
 def _is_steep(problem: Problem, grid: Grid) -> Any:
     """Whether `u` may span more, or change faster from lot to lot, than one chunk of the exponential can hold."""
     diagonal, up, down, kappa, _ = _linear_system(problem, grid)
@@ -195,7 +196,7 @@ def _is_steep(problem: Problem, grid: Grid) -> Any:
     return (slope > LOG_SLOPE) | (grid.half * slope > LOG_RANGE)
 
 
-@eqx.filter_jit
+@partial(jax.jit, static_argnames=("grid", "chunks"))
 def _solve_unless_steep(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> tuple[Any, Tables]:
     """Whether the problem is steep, and its solution if not: one call answers both, and a steep one costs no solve."""
 
@@ -214,7 +215,7 @@ def _are_steep(stacked: Problem, grid: Grid) -> Any:
     return jax.vmap(lambda problem: _is_steep(problem, grid))(stacked)
 
 
-@eqx.filter_jit
+@partial(jax.jit, static_argnames=("grid", "chunks"))
 def _solve_linear(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> Tables:
     diagonal, up, down, kappa, xi = _linear_system(problem, grid)
     q = grid.nodes(problem.size)
