@@ -1,34 +1,35 @@
 """Richardson's extrapolation of second-order tables over three levels, where it can be trusted, and the error left.
 
 With levels f, c, d, each of half the resolution of the last, the answer is `R = f + (f - c)/3`. Where the solution is
-smooth the differences fall to a quarter from level to level, `R` is of fourth order, and a seventh of `|R_fc - R_cd|`
-is about twice its error; the share grows with the fall observed. Where the differences hardly halve (beside a limit
-that binds, or under transport without diffusion) nothing can be extrapolated: there `R` fades into `f`, and the error
-into six times the larger difference.
+smooth the differences fall to a quarter from level to level, `R` is of fourth order, and an eighth of `|R_fc - R_cd|`
+is about twice its error. Beside a limit that binds, or under transport without diffusion, they fall by less: `R` is
+still the better answer unless they hardly fall at all, where it fades into `f`; but its error is of no higher order
+than that of `f`, and is taken for one and a half times the gap, or more where the differences have yet to fall.
 
-What is left beside a limit spreads over all inventories, is of third order at best, and changes sign from place to
-place. So the more of the largest difference lies where nothing can be extrapolated, the more each node looks at the
-largest gap up to a fill away, and the larger its share.
+What is left beside a limit spreads over all inventories and changes sign from place to place. So the more of the
+largest difference lies where they fall too little, the more each node looks at the gaps up to a lot away, and the
+larger its share. The constants were chosen so that the estimate covers 94 to 99 % of the errors of dealers whose limit
+binds, drawn at random, at 8 to 40 nodes a lot; its median is 4 to 15 times the error's there. Where a growth of the
+stock that is large beside its variance makes the first levels too rough to tell anything, it covers less.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+_MOST = 4.0  # a fall beyond which nothing more is read into it
+
 
 class Extrapolated(NamedTuple):
-    """Three levels of tables (times, rows, nodes, ...) combined; `trust` and `fall` have one row for all, or each."""
+    """Three levels of tables (times, rows, nodes, ...) combined; `fall` has one row for all, or each."""
 
     best: Any  # R_fc, on the fine grid
     coarse: Any  # R_cd, on the middle grid
     first: Any  # f - c on the rough grid, the rows that are judged
-    second: Any  # c - d on the rough grid
     fall: Any  # by how much the differences fall, on the rough grid
-    trust: Any  # from 0 to 1, how far the extrapolation is trusted, likewise
     strides: list[int]  # between nodes of one level and the next, of the times and of each axis of the state
     per_lots: Any  # nodes of the middle grid to a lot, along each axis
 
@@ -42,18 +43,20 @@ class Extrapolated(NamedTuple):
         """`|R_fc - R_cd|` on the middle grid."""
         return jnp.abs(self.best[_rows_of(self.every)] - self.coarse)
 
-    def error(self, gap: Any, rough_gap: Any) -> Any:
-        """What is left, on the fine grid: from a gap of two answers, and that of their two coarser levels.
+    def error(self, gap: Any) -> Any:
+        """What is left, on the fine grid: from the gap of two answers on the middle grid.
 
         It says how far to trust the answer and has no derivative.
         """
-        strides, trust = self.strides, _prolong(self.trust, self.strides)
-        larger = jnp.maximum(gap, jnp.abs(_prolong(rough_gap, strides)))
-        doubt = _prolong(_doubt(self.trust, self.first), [strides[0]] + [1] * (len(strides) - 1))
-        share = jnp.clip(_prolong(4 * self.fall / 7, strides), 1 / 7, 0.5)
-        share = jnp.minimum(share * (1 + 2.5 * doubt), 0.5)
-        near = gap + doubt * (_largest_a_fill_away(gap, self.per_lots) - gap)
-        return lax.stop_gradient(_prolong(trust * share * near + (1 - trust) * 6 * larger, strides))
+        strides = self.strides
+        unlike = jnp.clip((self.fall - 0.3) / 0.2, 0.0, 1.0)  # from 0 to 1, how far from second order
+        doubt = _prolong(_weight(unlike, self.first), [strides[0]] + [1] * (len(strides) - 1))
+        around = jnp.sqrt(_mean_square(gap, self.per_lots))
+        near = gap + doubt * jnp.maximum(around - gap, 0.0)
+        smooth = 1 / 8 + doubt * (1 / 2 - 1 / 8)
+        slow = 1.5 * jnp.clip(_prolong(self.fall, strides), 1.0, _MOST) ** 2
+        share = smooth + _prolong(unlike, strides) * (slow - smooth)
+        return lax.stop_gradient(_prolong(share * near, strides))
 
 
 def extrapolate(levels: list[Any], equations: list[Any], judged: int) -> Extrapolated:
@@ -67,12 +70,11 @@ def extrapolate(levels: list[Any], equations: list[Any], judged: int) -> Extrapo
     thin = _rows_of(tuple(slice(None, None, stride) for stride in strides))
     first, second = fine[thin] - mid, mid[thin] - rough  # on the middle grid, on the rough grid
     seen = first[thin][:, :judged]
-    windows = [2 * n + 1 for n in equations[2].per_lots]
-    fall = jnp.stack([_fall(seen[:, i], second[:, i], windows) for i in range(judged)], axis=1)
-    trust = jnp.clip((0.6 - fall) / 0.2, 0.0, 1.0)
+    fall = _fall(seen, second[:, :judged], equations[2].per_lots)
+    trust = jnp.clip((1.0 - fall) / 0.4, 0.0, 1.0)
     best = fine + _prolong(_prolong(trust, strides) * first / 3, strides)
     coarse = mid + _prolong(trust * second / 3, strides)
-    return Extrapolated(best, coarse, seen, second, fall, trust, strides, equations[1].per_lots)
+    return Extrapolated(best, coarse, seen, fall, strides, equations[1].per_lots)
 
 
 def _rows_of(every: tuple[slice, ...]) -> tuple[slice, ...]:
@@ -80,42 +82,33 @@ def _rows_of(every: tuple[slice, ...]) -> tuple[slice, ...]:
     return (*every[:1], slice(None), *every[1:])
 
 
-def _fall(first: Any, second: Any, windows: list[int]) -> Any:
+def _fall(first: Any, second: Any, per_lots: Any) -> Any:
     """By how much differences fall from level to level: a ratio of root mean squares over two lots around each node."""
-
-    def mean_square(table: Any) -> Any:
-        table = table**2
-        for axis, window in enumerate(windows, start=1):
-            line = jnp.moveaxis(table, axis, -1)
-            flat = jax.vmap(lambda row, n=window: jnp.convolve(row, jnp.ones(n), mode="same"))(
-                line.reshape(-1, line.shape[-1])
-            )
-            table = jnp.moveaxis(flat.reshape(line.shape), -1, axis)
-        return table
-
-    after, before = mean_square(first), mean_square(second)
+    after, before = (_mean_square(difference, per_lots) for difference in (first, second))
     differ = (after > 0) & (before > 0)  # at the horizon all levels are equal, and a root has no slope there
     fall = jnp.sqrt(jnp.where(differ, after, 1.0) / jnp.where(differ, before, 1.0))
     return jnp.where(differ, fall, jnp.where(after < before, 0.0, 1.0))
 
 
-def _doubt(trust: Any, first: Any) -> Any:
-    """From 0 to 1, by time: the largest difference of two levels that cannot be extrapolated beside the largest of all.
+def _mean_square(table: Any, per_lots: Any) -> Any:
+    """Over a lot on either side of each node, along the axes of the state; entries that are nan do not count."""
+    window = [1] * (table.ndim - len(per_lots)) + [2 * nodes + 1 for nodes in per_lots]
+
+    def around(part: Any) -> Any:
+        return lax.reduce_window(part, 0.0, lax.add, window, [1] * table.ndim, "SAME")
+
+    known = jnp.isfinite(table)
+    return around(jnp.where(known, table, 0.0) ** 2) / jnp.maximum(around(known.astype(table.dtype)), 1.0)
+
+
+def _weight(unlike: Any, first: Any) -> Any:
+    """From 0 to 1, by time: the largest difference of two levels that is not of second order beside the largest of all.
 
     It keeps the axes, with a single entry along those of the state.
     """
     size, state = jnp.abs(first), tuple(range(2, first.ndim))
     largest = jnp.max(size, axis=state, keepdims=True) + jnp.finfo(first.dtype).tiny
-    return jnp.max((1 - trust) * size, axis=state, keepdims=True) / largest
-
-
-def _largest_a_fill_away(table: Any, per_lots: Any) -> Any:
-    """The largest entry of (times, rows, nodes, ...) here and one lot away on either side, along the state's axes."""
-    for axis, nodes in enumerate(per_lots, start=2):
-        window, apart = [1] * table.ndim, [1] * table.ndim
-        window[axis], apart[axis] = 3, nodes
-        table = lax.reduce_window(table, -jnp.inf, lax.max, window, [1] * table.ndim, "SAME", window_dilation=apart)
-    return table
+    return jnp.max(unlike * size, axis=state, keepdims=True) / largest
 
 
 def _prolong(u: Any, strides: list[int]) -> Any:

@@ -74,18 +74,16 @@ def refine(equations: list[Any], levels: list[Tables]) -> Tables:
     """
     if len(levels) == 1:
         return levels[0]
-    fine, mid, rough = levels
+    fine, mid, _ = levels
     found = extrapolate([jnp.stack([t.value, t.mean], axis=1) for t in levels], equations, judged=1)
     best = tabulate(equations[0], found.best, fine.residual, fine.iterations, fine.tau)
     before = tabulate(equations[1], found.coarse, mid.residual, mid.iterations, mid.tau)
 
-    def quote_gap(upper: Tables, lower: Tables) -> Any:
-        bid, ask = (jnp.abs(a[found.every] - b) for a, b in ((upper.bid, lower.bid), (upper.ask, lower.ask)))
-        return jnp.maximum(bid, ask)[:, None]
-
+    sides = ((best.bid, before.bid), (best.ask, before.ask))
+    bid, ask = (jnp.abs(upper[found.every] - lower) for upper, lower in sides)
     return best._replace(
-        error=found.error(found.gap[:, :1], found.second[:, :1])[:, 0],
-        quote_error=found.error(quote_gap(best, before), quote_gap(mid, rough))[:, 0],
+        error=found.error(found.gap[:, :1])[:, 0],
+        quote_error=found.error(jnp.maximum(bid, ask)[:, None])[:, 0],
         residual=jnp.max(jnp.stack([t.residual for t in levels])),
         iterations=sum(t.iterations for t in levels),
     )

@@ -311,7 +311,7 @@ def _evaluate(problem: Problem, policy: Any, stop: Stop, levels: Levels) -> _Fou
     rows, errors = tables[0], jnp.full_like(tables[0], jnp.nan)
     if len(tables) > 1:
         found = extrapolate(tables, equations, judged=2)
-        rows, errors = found.best, found.error(found.gap, found.second)
+        rows, errors = found.best, found.error(found.gap)
     return _Found(problem.horizon * clock(levels.kept), equations[0].axes, rows, errors, residual)
 
 

@@ -105,12 +105,11 @@ def pre_commitment(problem: Any, aversions: Sequence[float], method: Any, start:
     settings = method if isinstance(method, TargetMethod) else None
     found = pre_commitment_frontier(under(problem, objective), aversions, settings)
     points = []
-    for i, aversion in enumerate(aversions):
+    for i in range(len(aversions)):
         solution = found.solution(i)
         mean, variance = float(found.mean[i]), float(found.variance[i])
-        mean_error = abs(float(found.mean_by_equation[i]) - mean)
-        error = 2 * (mean_error + float(found.error_estimate[i])) / aversion  # Var = 2 (E - value)/lambda
-        points.append(_point(solution, start, mean, variance, mean_error, error))
+        mean_error = abs(float(found.mean_by_equation[i]) - mean) + float(found.mean_error[i])
+        points.append(_point(solution, start, mean, variance, mean_error, float(found.variance_error[i])))
     return points
 
 
