@@ -77,6 +77,51 @@ def test_a_stock_that_is_worth_less_than_the_bond_is_sold_only_where_that_is_all
     assert none.variance == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize(("leverage", "aversion"), [(1.0, 2e-3), (3.0, 2e-5)])
+def test_an_investor_who_hardly_minds_risk_is_invested_up_to_the_limit_throughout(leverage, aversion):
+    """Wealth is then lognormal. The unlimited investor's spread, thousands of times as wide, must not set the grid."""
+    settings = {"wealth": 1.0, "leverage": leverage}
+    hardly = MODELS.Investor(0.10, VOLATILITY, 0.02, 2.0, MODELS.MeanVariance(aversion), **settings)
+    solution = ts.hjb.solve_investor(hardly, nodes=200, steps=50)
+    mean = np.exp(2 * (0.02 + leverage * 0.08))
+    variance = mean**2 * np.expm1(2 * (leverage * VOLATILITY) ** 2)
+    assert solution.converged
+    assert solution.policy(0.0, [-1.0, 0.5, 1.0]) == pytest.approx(leverage * np.array([0.0, 0.5, 1.0]), rel=1e-9)
+    np.testing.assert_allclose([solution.mean, solution.variance], [mean, variance], rtol=3e-3)
+    assert abs(solution.variance / variance - 1) <= solution.error
+
+
+def test_too_few_nodes_for_the_answer_are_told():
+    """Ten times wealth in the stock: a lognormal tail that some twenty nodes cannot hold."""
+    bold = MODELS.Investor(0.10, VOLATILITY, 0.02, 2.0, MODELS.MeanVariance(2e-5), 1.0, leverage=10.0)
+    solution = ts.hjb.solve_investor(bold, nodes=24, steps=20)
+    assert solution.error > 0.01
+    assert not solution.converged
+
+
+@pytest.mark.parametrize("reading", ROWS)
+def test_a_stock_that_grows_like_the_bond_is_not_bought(reading):
+    problem = MODELS.Investor(RATE, VOLATILITY, RATE, HORIZON, OBJECTIVES[reading], WEALTH)
+    solution = ts.hjb.solve_investor(problem, nodes=200, steps=20)
+    assert solution.converged
+    assert solution.policy(0.0, WEALTH) == pytest.approx(0.0, abs=1e-6)
+    assert (solution.mean, solution.variance) == pytest.approx((WEALTH * np.exp(RATE), 0.0), rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"nodes": 2}, "nodes must be a whole number of at least 8, got 2"),
+        ({"nodes": True}, "nodes must be a whole number of at least 8, got True"),
+        ({"steps": 0}, "steps must be a whole number of at least 2, got 0"),
+        ({"steps": -3}, "steps must be a whole number of at least 2, got -3"),
+    ],
+)
+def test_a_grid_of_nothing_is_refused(grid, message):
+    with pytest.raises(ValueError, match=message):
+        ts.hjb.solve_investor(investor(), **grid)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
