@@ -12,8 +12,13 @@ and with `M`, `c` and `k` diagonal matrices, `M_i = sum z Lambda H''(0)` over ti
 
 `m` and `n` what the expansion leaves at `q = 0` (below); quotes and hedging are then those that the true Hamiltonians
 take against this value. The market's Hamiltonian is `max(|p| - psi, 0)^2/(4 eta)`, which no expansion at zero sees:
-`c = P(|p| > psi)/(2 eta)`, its mean curvature under the stationary law that the expansion itself implies (Gaussian
-linearisation), found by iteration.
+`c = P(|p| > psi)/(2 eta)`, its mean curvature under the law of positions after the horizon that the expansion itself
+implies (Gaussian linearisation), found by iteration from `c = 0`.
+
+With `s = c k/(M + c)` and `X = A - s`, `X' = gamma Sigma - k c M k/(M + c) - X (M + c) X`. Where the first two make
+something negative, impact is worth more than risk costs, `X` has nowhere to settle and escapes in finite time: the
+dealer buys, sells to its clients at the price it has made, and value is bounded by the limits alone, which the
+expansion has not. Such books are refused, and those too where the marked book is pushed up just before the horizon.
 
 The expansion follows Bergault, Evangelista, Gueant and Vieira (2021, "Closed-form approximations in multi-asset market
 making"); the treatment of `psi` is ours.
@@ -29,7 +34,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.integrate import solve_ivp
-from scipy.linalg import solve_continuous_are, solve_continuous_lyapunov
 from scipy.special import ndtr
 
 from ..models import case
@@ -37,12 +41,18 @@ from ..models._precision import is_traced
 from ..models.channels import Quotes
 from ..models.currency import CurrencyDealer
 from ..models.currency_book import CurrencyBook, as_book
+from ._currency_push import pushing
 from ._tables import Tables, clock
 from .policy import Policy
 from .solution import Solution, method_to_data, write_whole
 
 _TOLERANCE = 1e-10
 _MOST_ITERATIONS = 200
+_LEAST_PULL = 1e-12  # of the largest
+_ESCAPED = 1e3  # times what else `A` is made of
+_INSTEAD = "; or take Lattice(), whose limits bound it, for one pair"
+_UNSEEN = 0.01  # of the value without a position, that may be had by pushing prices
+_NOTHING = 1e-9  # bp M
 
 
 class Expansion(NamedTuple):
@@ -86,6 +96,7 @@ class Riccati(NamedTuple):
     impact: np.ndarray  # k
     bid: Expansion
     ask: Expansion
+    horizon: float  # days
 
     def change(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """`A'`, `B'`, `C'` per day."""
@@ -100,20 +111,37 @@ class Riccati(NamedTuple):
         dc = -0.5 * np.sum((self.bend + self.market) * b**2) - m @ b - n
         return da, db, float(dc)
 
+    @property
+    def pull(self) -> np.ndarray:
+        """`M + c`, by which positions are drawn back for every bp per M of slope; not quite zero without clients."""
+        pull = self.bend + self.market
+        return np.maximum(pull, max(_LEAST_PULL * float(np.max(pull)), np.finfo(float).tiny))
+
     def stationary(self) -> np.ndarray:
-        """`A` long before the horizon: of `gamma Sigma = A M A + (A - k) c (A - k)`."""
-        weight = np.diag(1 / (self.bend + self.market))
-        shift = self.market * self.impact / (self.bend + self.market)  # A = X + shift, completing the square
-        left = np.diag(self.impact**2 * self.market - shift**2 * (self.bend + self.market))
-        root = solve_continuous_are(
-            np.zeros_like(self.risk), np.eye(len(shift)), self.risk - left + _TOLERANCE * np.eye(len(shift)), weight
-        )
-        return root + np.diag(shift)
+        """`A` long before the horizon: of `gamma Sigma = A M A + (A - k) c (A - k)`.
+
+        With `X = A - s`, `s = c k/(M + c)`, the square is completed: `X (M + c) X = gamma Sigma - k c M k/(M + c)`.
+        What of the right side is negative has no root and is taken for zero: `_over_time` finds what comes of it.
+        """
+        root = np.sqrt(self.pull)
+        left = self.impact**2 * self.market * self.bend / self.pull
+        values, vectors = np.linalg.eigh(root[:, None] * (self.risk - np.diag(left)) * root)
+        square_root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+        return square_root / np.outer(root, root) + np.diag(self.market * self.impact / self.pull)
 
     def spread(self, a: np.ndarray) -> np.ndarray:
-        """Covariance of the positions, M^2, in the stationary law that the expansion implies with `A = a`."""
-        pull = self.bend[:, None] * a + self.market[:, None] * (a - np.diag(self.impact))
-        return solve_continuous_lyapunov(pull, np.diag(self.bid.squared + self.ask.squared))
+        """Covariance of the positions, M^2, after the horizon from a flat book, in the law that `A = a` implies.
+
+        `dq = -((M + c) a - c k) q dt` with the clients' noise; a direction in which nothing draws it back diffuses.
+        """
+        root = np.sqrt(self.pull)
+        values, vectors = np.linalg.eigh(root[:, None] * a * root - np.diag(self.market * self.impact))
+        noise = vectors.T * ((self.bid.squared + self.ask.squared) / self.pull) @ vectors
+        lasting = self.horizon * np.add.outer(*2 * [np.maximum(values, 0.0)])
+        covariance = (
+            noise * self.horizon * np.where(lasting > 0, -np.expm1(-lasting) / np.maximum(lasting, 1e-300), 1.0)
+        )
+        return (root[:, None] * vectors) @ covariance @ (root[:, None] * vectors).T
 
     def hedged_share(self, a: np.ndarray, half_spread: np.ndarray) -> np.ndarray:
         """`P(|p| > psi)` if that law is Gaussian."""
@@ -131,10 +159,11 @@ def riccati(book: CurrencyBook) -> Riccati:
     found = Riccati(
         risk=float(book.risk_aversion) * book.covariance,
         bend=bid.bend + ask.bend,
-        market=0.5 * most,
+        market=0.0 * most,  # from here up: where risk is small, much hedging can explain itself, too
         impact=book.of_pairs("impact"),
         bid=bid,
         ask=ask,
+        horizon=float(book.horizon),
     )
     if not np.any(most):
         return found
@@ -284,21 +313,53 @@ def _tables(tau: np.ndarray, rows: np.ndarray, stats: dict[str, Any]) -> Tables:
 
 
 def solve_book(problem: CurrencyDealer | CurrencyBook, method: Any, times: int = 256) -> CurrencyBookSolution:
-    """The expansion's coefficients over time; called by `solve` with `ClosedForm()`."""
+    """The expansion's coefficients over time; called by `solve` with `ClosedForm()`.
+
+    Raises `ValueError` where impact is worth so much beside risk that the dealer's best is to push its own prices: no
+    quadratic value then holds over the horizon, or more than a hundredth of it is missed (see `_currency_push`).
+    """
     if is_traced(problem):
         raise ValueError("CurrencyBook is solved outside jit, grad and vmap: its numbers are worked out by NumPy")
     started = time.perf_counter()
     book = as_book(problem)
-    d, fixed = book.dimension, riccati(book)
+    fixed, tau = riccati(book), clock(times) * float(book.horizon)
+    rows, evaluations = _over_time(book, fixed, tau)
+    pushed, value = pushing(book, fixed.spread(fixed.stationary())), -float(rows[-1, -1])
+    if pushed > max(_UNSEEN * abs(value), _NOTHING):
+        raise ValueError(
+            f"{type(problem).__name__}: pushing prices before the horizon would add about {pushed:.3g} bp M to "
+            f"{value:.3g}, which ClosedForm() does not see; raise terminal to half of hedging's impact" + _INSTEAD
+        )
+    stats = {
+        "method": "ClosedForm",
+        "seconds": time.perf_counter() - started,
+        "market": fixed.market.tolist(),
+        "pushing": pushed,
+    }
+    return CurrencyBookSolution(book, method, _tables(tau, rows, {"iterations": evaluations}), 1, stats)
+
+
+def _over_time(book: CurrencyBook, fixed: Riccati, tau: np.ndarray) -> tuple[np.ndarray, int]:
+    """`A`, `B` and `C` at every `tau`, and how often their rates were asked for."""
+    d = book.dimension
+    terminal = 2 * np.diag(book.of_pairs("terminal"))
+    usual = np.abs(fixed.stationary()) + np.diag(fixed.impact + fixed.risk.diagonal() * fixed.horizon) + terminal
+    largest = _ESCAPED * max(float(np.max(usual)), np.finfo(float).tiny)
 
     def rate(_: float, y: np.ndarray) -> np.ndarray:
         da, db, dc = fixed.change(y[: d * d].reshape(d, d), y[d * d : -1])
         return np.concatenate([da.ravel(), db, [dc]])
 
-    terminal = 2 * np.diag(book.of_pairs("terminal"))
+    def held(_: float, y: np.ndarray) -> float:
+        return largest - float(np.max(np.abs(y[: d * d])))
+
+    held.terminal = True  # type: ignore[attr-defined]
     start = np.concatenate([terminal.ravel(), np.zeros(d + 1)])
-    tau = clock(times) * float(book.horizon)
-    found = solve_ivp(rate, (0.0, tau[-1]), start, method="LSODA", t_eval=tau, rtol=1e-10, atol=1e-12)
-    rows = found.y.T if found.success else np.full((tau.size, start.size), np.nan)
-    stats = {"method": "ClosedForm", "seconds": time.perf_counter() - started, "market": fixed.market.tolist()}
-    return CurrencyBookSolution(book, method, _tables(tau, rows, {"iterations": found.nfev}), 1, stats)
+    found = solve_ivp(rate, (0.0, tau[-1]), start, method="LSODA", t_eval=tau, rtol=1e-10, atol=1e-12, events=held)
+    if found.status == 1:
+        raise ValueError(
+            f"CurrencyBook: risk is so small beside hedging's impact that ClosedForm() has no value from "
+            f"{float(found.t_events[0][0]):.2g} days before the horizon on, where pushing prices gains without bound; "
+            "raise risk_aversion, or lower impact, the horizon or correlations near +-1" + _INSTEAD
+        )
+    return found.y.T if found.success else np.full((tau.size, start.size), np.nan), found.nfev
