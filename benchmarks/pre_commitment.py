@@ -30,7 +30,7 @@ def dealer() -> Any:
 
 def run() -> Iterator[Comparison]:
     """The comparison, with what the frontier's first point and the single solve differ by."""
-    problem, method = dealer(), ts.hjb.TargetMethod(gap_nodes=128, steps=32, check=False)
+    problem, method = dealer(), ts.hjb.TargetMethod(nodes_per_lot=2, gap_nodes=128, steps=32, check=False)
     frontier = ts.hjb.pre_commitment_frontier(problem, AVERSIONS, method)
     apart = abs(frontier.value[0] - ts.solve(problem, method).value(0.0))
     comparison = compare(

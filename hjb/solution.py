@@ -145,8 +145,10 @@ class Solution:
         self._check_time(t)
         for name, axis in zip(self.names, self.tables.axes, strict=True):
             if not is_traced(state, axis):
-                here = state[name] if name in state else self._stretched_gap(t, state)
-                check_inside(self.problem, name, here, axis)
+                if name in state:
+                    check_inside(self.problem, name, state[name], axis)
+                else:
+                    self._check_gap(t, state, axis)
         return wealth(self.problem, table, self.tables.axes, self.power, t, state, self.tables.target)
 
     @property
@@ -155,10 +157,19 @@ class Solution:
         names = self.problem.names[: len(self.tables.axes)]
         return names if self.tables.target is None else (names[0], "stretched_gap")
 
-    def _stretched_gap(self, t: Any, state: Any) -> Any:
-        target = self.tables.target
+    def _check_gap(self, t: Any, state: Any, axis: Any) -> None:
+        """Refuse accounts that are too far from the target, which belongs to those that the dealer started with."""
+        target, committed = self.tables.target, self.problem.objective
+        low, high = target.stretch * np.sinh(axis[[0, -1]] / target.stretch)
         gap = self.problem.worth(self.problem.horizon - t, **state) - target.wealth
-        return target.stretch * np.arcsinh(gap / target.stretch)
+        if np.all((gap >= low * (1 + 1e-12)) & (gap <= high * (1 + 1e-12))):
+            return
+        farthest = float(np.ravel(gap)[np.argmax(np.abs(np.ravel(gap)))])
+        raise ValueError(
+            f"wealth lies {farthest:g} from the target of {float(target.wealth):g}, outside the solved range of "
+            f"{low:g} to {high:g}; the target was committed to from stock={float(committed.stock):g}, "
+            f"cash={float(committed.cash):g}: ask near there, or solve with a PreCommitment that starts elsewhere"
+        )
 
     def _check_time(self, t: Any) -> None:
         if is_traced(t, self.problem.horizon):

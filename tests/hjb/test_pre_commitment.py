@@ -10,7 +10,7 @@ import twosided as ts
 from twosided.validation.statistics import agree, exceed
 
 MODELS = ts.models
-COARSE = ts.hjb.TargetMethod(gap_nodes=128, steps=16, check=False)
+COARSE = ts.hjb.TargetMethod(nodes_per_lot=2, gap_nodes=128, steps=16, check=False)
 AVERSIONS = np.array([0.5, 2.0, 8.0, 32.0])
 
 
@@ -156,7 +156,7 @@ def test_a_saved_solution_is_read_back_whole(solution, tmp_path):
 
 
 def test_a_state_beyond_the_solved_gap_is_refused(solution):
-    with pytest.raises(ValueError, match=r"stretched_gap=.* lies outside the solved range"):
+    with pytest.raises(ValueError, match=r"wealth lies .* from the target of .* committed to from stock=0, cash=0"):
         solution.value(0.0, cash=-1e3)
 
 
@@ -208,6 +208,49 @@ def test_halving_everything_divides_the_error_by_four_at_least():
         for factor in (1, 2, 4)
     )
     assert np.log2(abs(coarse - middle) / abs(middle - fine)) > 1.9
+
+
+def tight(volatility, objective):
+    """A limit of three whole lots, where a price that moves at all shuts out the third lot half of the time."""
+    return dealer(
+        objective,
+        bid=(2196.0, 60.0),
+        ask=(3660.0, 45.0),
+        growth=0.0,
+        rate=0.0,
+        volatility=volatility,
+        horizon=20 / 244,
+        max_stock=3.0,
+    )
+
+
+@pytest.mark.slow
+def test_the_steps_in_time_leave_next_to_nothing_however_small_the_target_s_neighbourhood():
+    """At `lambda = 100` what matters happens within a hundredth of money of the target, and as fast as fills come.
+
+    The figures up to `lambda = 10` are those of another program: cubic splines at 520 nodes of `Z`, the best of a list
+    of distances, third-order steps. Beyond, it finds the dips of its splines and is no witness.
+    """
+    problem, aversions = tight(0.0, MODELS.PreCommitment(1.0)), [0.15, 2.0, 10.0, 100.0]
+    few, many = (
+        ts.hjb.pre_commitment_frontier(
+            problem, aversions, ts.hjb.TargetMethod(nodes_per_lot=1, steps=steps, check=False)
+        ).value
+        for steps in (16, 64)
+    )
+    np.testing.assert_allclose(few, many, rtol=2e-4)
+    np.testing.assert_allclose(many[:3], [3.190852, 3.133491, 2.995474], rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aversion", [0.15, 2.0])
+def test_beside_a_limit_of_whole_lots_the_error_estimate_owns_up(aversion):
+    """At time 0 pre-commitment is worth no less than the equilibrium, here by finite differences of far more nodes."""
+    committed = ts.solve(tight(0.45, MODELS.PreCommitment(aversion)))
+    equilibrium = ts.solve(tight(0.45, MODELS.MeanVariance(aversion)), ts.hjb.FiniteDifference(nodes_per_lot=40))
+    short = equilibrium.value(0.0, stock=0.0, cash=0.0) - committed.stats["value"]
+    print(f"\nshort of the equilibrium by {short:.1e}, estimated error {committed.error_estimate:.1e}")
+    assert short < committed.error_estimate < 8 * short
 
 
 REFERENCE = {
