@@ -28,7 +28,7 @@ from ._currency_equation import Bands, CurrencyEquation
 from ._currency_march import Marched, carried, integrate, march
 from ._tables import Tables, clock
 from .closed_form import ClosedForm
-from .currency_book import restored_book, solve_book, stated
+from .currency_book import check_known, check_number, restored_book, solve_book, stated
 from .finite_difference import FiniteDifference
 from .lattice import Lattice
 from .policy import Policy
@@ -76,7 +76,7 @@ class CurrencySolution(Solution):
         """`theta(t, q)`, bp M above the marked book."""
         return self._read(self._surface, t, self._position(t, state))
 
-    def quotes(self, t: Any = 0.0, tier: int | None = None, size: float | None = None, **state: Any) -> Quotes:
+    def quotes(self, t: Any = 0.0, tier: Any = None, size: float | None = None, **state: Any) -> Quotes:
         """Distances in bp, of shape (..., tiers, sizes), `...` that of `t` and the inventory; nan beyond the limit.
 
         `tier` (counted from 0) and `size` (M, one of the problem's) pick from the ladder, whose axis then drops out.
@@ -87,8 +87,7 @@ class CurrencySolution(Solution):
             number = self._number(size)
             sides = [ladder[..., number] for ladder in sides]
         if tier is not None:
-            if not 0 <= tier < self.problem.tiers:
-                raise ValueError(f"tier must be a whole number from 0 to {self.problem.tiers - 1}, got {tier}")
+            check_number("tier", tier, self.problem.tiers)
             sides = [ladder[..., tier] if size is not None else ladder[..., tier, :] for ladder in sides]
         return Quotes(*sides)
 
@@ -172,6 +171,10 @@ class CurrencySolution(Solution):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write NetCDF with units and the full case inside, whole or not at all; returns the path."""
         return _save(self, Path(path))
+
+    def _check_time(self, t: Any) -> None:
+        check_known("t", t)
+        super()._check_time(t)
 
     @property
     def _share(self) -> np.ndarray:

@@ -223,10 +223,9 @@ class CurrencyBookSolution(Solution):
         a, _, _ = self.coefficients(t)
         return -side * self.slope(t, inventory)[number, pair] + 0.5 * size * a[number, pair, pair]
 
-    def quotes(self, t: Any = 0.0, pair: int = 0, **state: Any) -> Quotes:
+    def quotes(self, t: Any = 0.0, pair: Any = 0, **state: Any) -> Quotes:
         """Distances of one pair (counted from 0), bp, shape (..., tiers, sizes); nan where a fill passes its limit."""
-        if not 0 <= pair < self.problem.dimension:
-            raise ValueError(f"pair must be a whole number from 0 to {self.problem.dimension - 1}, got {pair}")
+        check_number("pair", pair, self.problem.dimension)
         dealer, q = self.problem.pairs[pair], self._positions(state)
         ladders = []
         for side in (+1, -1):
@@ -243,6 +242,11 @@ class CurrencyBookSolution(Solution):
             none = np.zeros(q.shape[:-1])
             rates.append(none if pair.hedging is None else pair.hedging.rate(pressure[..., number]))
         return np.stack(rates, axis=-1)
+
+    @property
+    def mean(self) -> Any:
+        """There is none: the expansion is of value alone."""
+        raise ValueError("a currency book has no expected_wealth; take simulate_currency(...).mean_wealth")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the coefficients as NetCDF with the full case inside, whole or not at all; returns the path."""
@@ -261,6 +265,10 @@ class CurrencyBookSolution(Solution):
         pairs, method = self.problem.dimension, type(self.method).__name__
         return f"{type(self).__name__}({pairs} pair{'s' if pairs > 1 else ''} by {method}; {self.result.value})"
 
+    def _check_time(self, t: Any) -> None:
+        check_known("t", t)
+        super()._check_time(t)
+
     def _positions(self, given: dict[str, Any]) -> np.ndarray:
         unknown = [name for name in given if name != "inventory"]
         if unknown:
@@ -270,7 +278,21 @@ class CurrencyBookSolution(Solution):
             q = q[None]
         if q.ndim == 0 or q.shape[-1] != self.problem.dimension:
             raise ValueError(f"inventory must have its last axis over {self.problem.dimension} pairs, got {q.shape}")
+        check_known("inventory", q)
         return q
+
+
+def check_known(name: str, value: Any) -> None:
+    """Raise `ValueError` where a number is nan."""
+    if np.any(np.isnan(value)):
+        raise ValueError(f"{name} must be a number, got {value}; leave nan out")
+
+
+def check_number(name: str, number: Any, count: int) -> None:
+    """Raise `ValueError` unless this counts one of so many, from 0."""
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    if not whole or not 0 <= number < count:
+        raise ValueError(f"{name} must be a whole number from 0 to {count - 1}, got {number}")
 
 
 class CurrencyBookPolicy(Policy):

@@ -19,6 +19,7 @@ from scipy.special import wrightomega
 
 from ..hjb.currency import CurrencySolution
 from ..hjb.currency_book import CurrencyBookSolution
+from ..models import case
 from ..models.currency import CurrencyDealer
 from ..models.currency_book import CurrencyBook, as_book
 from ._outcome import Row
@@ -41,7 +42,8 @@ class CurrencySimulation:
     clients, hedged, waiting: volume traded with clients, in the market, and with clients where the dealer then did not
                  hedge in that pair, M.
     idle:        share of the time without any hedging.
-    inventory:   at the end, M, shape (paths, pairs).
+    inventory:   at the end, M, shape (paths, pairs); `initial`, of shape (pairs,), is where all paths start.
+    frozen:      whether the quotes of time 0 were kept to all along.
     """
 
     problem: CurrencyDealer | CurrencyBook
@@ -55,6 +57,8 @@ class CurrencySimulation:
     waiting: np.ndarray
     idle: np.ndarray
     inventory: np.ndarray
+    initial: np.ndarray
+    frozen: bool = False
 
     @property
     def paths(self) -> int:
@@ -87,13 +91,12 @@ class CurrencySimulation:
         return _mean(self.idle)
 
     def rows(self, predicted: CurrencySolution | CurrencyBookSolution | None = None) -> list[Row]:
-        """Measurements beside what a solution predicts from a flat start."""
+        """Measurements beside what a solution predicts of the same problem from the same start.
+
+        Raises `ValueError` where `predicted` solves another problem, or the run kept to the quotes of time 0.
+        """
         unit = self.problem.units["money"]
-        value = wealth = math.nan
-        if predicted is not None:
-            value = float(predicted.value(0.0))
-        if isinstance(predicted, CurrencySolution):
-            wealth = float(predicted.expected_wealth(0.0))
+        value, wealth = self._predictions(predicted)
         return [
             Row("criterion", unit, *self.value, value),
             Row("mean wealth", unit, *self.mean_wealth, wealth),
@@ -101,6 +104,24 @@ class CurrencySimulation:
             Row("volume then waited for", "share", *self.waited, math.nan),
             Row("time without hedging", "share", *self.idle_time, math.nan),
         ]
+
+    def _predictions(self, predicted: CurrencySolution | CurrencyBookSolution | None) -> tuple[float, float]:
+        """Value and expected wealth at time 0 where the run starts; nan where they are not known."""
+        if predicted is None:
+            return math.nan, math.nan
+        if case.to_data(as_book(predicted.problem)) != case.to_data(as_book(self.problem)):
+            raise ValueError(
+                f"predicted solves {predicted.problem}, but simulated was {self.problem}; solve the problem simulated"
+            )
+        if self.frozen:
+            raise ValueError(
+                "predicted holds from time 0 to the horizon, but this run kept to the quotes of time 0 "
+                f"for {self.days:g} days; leave predicted out, and compare the shares with internalisation()"
+            )
+        if isinstance(predicted, CurrencySolution):
+            start = float(self.initial[0])
+            return float(predicted.value(0.0, inventory=start)), float(predicted.expected_wealth(0.0, inventory=start))
+        return float(predicted.value(0.0, inventory=self.initial)), math.nan
 
     def table(self, predicted: CurrencySolution | CurrencyBookSolution | None = None) -> str:
         """`rows` as text."""
@@ -202,25 +223,47 @@ def simulate_currency(
     """
     book, horizon = as_book(problem), float(problem.horizon)
     step = horizon / 200 if longest_step is None else longest_step
-    _check(paths, frozen, days, warm_up, solution)
-    start = _checked_start(book, initial, paths)
+    _check(paths, frozen, days, warm_up)
+    _check_solution(book, solution)
+    start = _checked_start(book, initial)
     if not step > 0:
         raise ValueError(f"longest_step must be positive, got {step:g}; it is in days")
     days = horizon if days is None else float(days)
     run = _Run(book, solution, paths, seed, step, frozen)
-    run.go(start, days, warm_up)
+    run.go(np.tile(start, (paths, 1)), days, warm_up)
     charge = 0.5 * float(book.risk_aversion) * run.risk
     if not frozen:
         charge = charge + run.q**2 @ book.of_pairs("terminal")
     idle = run.idle / (days - warm_up)
     return CurrencySimulation(
-        problem, seed, days, run.earned, run.risk, charge, run.clients, run.hedged, run.waiting, idle, run.q
+        problem=problem,
+        seed=seed,
+        days=days,
+        earned=run.earned,
+        risk=run.risk,
+        charge=charge,
+        clients=run.clients,
+        hedged=run.hedged,
+        waiting=run.waiting,
+        idle=idle,
+        inventory=run.q,
+        initial=start,
+        frozen=frozen,
     )
 
 
-def _check(paths: int, frozen: bool, days: float | None, warm_up: float, solution: Any) -> None:
+def _check_solution(book: CurrencyBook, solution: Any) -> None:
     if not isinstance(solution, CurrencySolution | CurrencyBookSolution):
         raise TypeError(f"simulate_currency plays a solution of a currency dealer or book, got {solution!r}")
+    pairs = as_book(solution.problem).dimension
+    if pairs != book.dimension:
+        raise ValueError(
+            f"simulate_currency: solution quotes {pairs} pair{'s' if pairs > 1 else ''}, but the problem has "
+            f"{book.dimension}; solve the problem itself"
+        )
+
+
+def _check(paths: int, frozen: bool, days: float | None, warm_up: float) -> None:
     if isinstance(paths, bool) or not isinstance(paths, int) or paths < 2:
         raise ValueError(f"paths must be a whole number of at least 2, got {paths!r}")
     if not frozen and (days is not None or warm_up):
@@ -229,12 +272,17 @@ def _check(paths: int, frozen: bool, days: float | None, warm_up: float, solutio
         raise ValueError(f"days must exceed warm_up, which must not be negative, got {days} and {warm_up}")
 
 
-def _checked_start(book: CurrencyBook, initial: Any, paths: int) -> np.ndarray:
-    start = np.broadcast_to(np.asarray(initial, float), (book.dimension,))
+def _checked_start(book: CurrencyBook, initial: Any) -> np.ndarray:
+    given = np.asarray(initial, float)
+    if given.shape not in ((), (book.dimension,)):
+        raise ValueError(
+            f"initial must be one position, M, or one for each of {book.dimension} pairs, got the shape {given.shape}"
+        )
+    start = np.broadcast_to(given, (book.dimension,))
     for number, (position, limit) in enumerate(zip(start, book.limit, strict=True)):
         if not abs(position) <= limit:
             raise ValueError(f"initial position {position:g} M lies beyond the limit {limit:g} M of pair {number}")
-    return np.tile(start, (paths, 1))
+    return start
 
 
 class _Run:

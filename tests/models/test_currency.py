@@ -66,6 +66,8 @@ def test_a_case_file_gives_the_same_dealer_back(hedging):
     ("changes", "complaint"),
     [
         ({"volatility": -1.0}, "CurrencyDealer: volatility"),
+        ({"volatility": (50.0, 20.0)}, "CurrencyDealer: volatility must be one number"),
+        ({"horizon": (0.01,)}, "CurrencyDealer: horizon must be one number"),
         ({"horizon": 0.0}, "CurrencyDealer: horizon"),
         ({"risk_aversion": np.nan}, "CurrencyDealer: risk_aversion"),
         ({"terminal": -1.0}, "CurrencyDealer: terminal"),
@@ -93,6 +95,8 @@ def test_another_demand_or_market_is_refused_by_name():
         MODELS.CurrencyDealer(**GIVEN, hedging=0.1)
     with pytest.raises(ValueError, match="Hedging: slippage must be positive"):
         MODELS.Hedging(0.1, 0.0)
+    with pytest.raises(ValueError, match="Hedging: half_spread must be one number"):
+        MODELS.Hedging((0.1, 0.2), 1e-5)
 
 
 @pytest.mark.parametrize(

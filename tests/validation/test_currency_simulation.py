@@ -114,10 +114,23 @@ def test_without_a_market_positions_are_whole_and_nothing_is_hedged():
 
 
 def test_the_table_puts_prediction_beside_measurement(solved):
-    run = simulate_currency(solved.problem, solved, 20, seed=1, **SHORT)
+    """From where the run starts: it was from a flat start whatever the run's."""
+    run = simulate_currency(solved.problem, solved, 20, seed=1, initial=-6.0, longest_step=1e-3)
     text = run.table(solved)
-    assert f"{float(solved.value()):.6g}" in text
+    for predicted in (solved.value(inventory=-6.0), solved.expected_wealth(inventory=-6.0)):
+        assert f"{float(predicted):.6g}" in text
     assert len(text.splitlines()) == 1 + len(run.rows(solved))
+    closed: Any = ts.solve(solved.problem, HJB.ClosedForm())
+    assert run.rows(closed)[0].predicted == closed.value(inventory=[-6.0])
+
+
+def test_a_prediction_of_something_else_is_refused_by_name(solved):
+    run = simulate_currency(solved.problem, solved, 20, seed=1, **SHORT)
+    with pytest.raises(ValueError, match=r"kept to the quotes of time 0 for 0\.001 days; leave predicted out"):
+        run.table(solved)
+    other: Any = ts.solve(dealer(volatility=40.0), HJB.ClosedForm())
+    with pytest.raises(ValueError, match=r"predicted solves .* solve the problem simulated"):
+        run.table(other)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +140,7 @@ def test_the_table_puts_prediction_beside_measurement(solved):
         ({"days": 1.0}, "days and warm_up are for frozen=True"),
         ({"frozen": True, "days": 0.1, "warm_up": 0.1}, "days must exceed warm_up"),
         ({"initial": 26.0}, "initial position 26 M lies beyond the limit"),
+        ({"initial": [1.0, 2.0]}, "initial must be one position, M, or one for each of 1 pairs"),
         ({"longest_step": 0.0}, "longest_step must be positive"),
     ],
 )
@@ -138,3 +152,6 @@ def test_what_cannot_be_played_is_refused_by_name(solved, settings, complaint):
 def test_another_solution_is_refused_by_name(solved):
     with pytest.raises(TypeError, match="solution"):
         simulate_currency(solved.problem, solved.policy, 10)
+    book = MODELS.CurrencyBook((solved.problem,) * 2, np.eye(2))
+    with pytest.raises(ValueError, match="solution quotes 1 pair, but the problem has 2; solve the problem itself"):
+        simulate_currency(book, solved, 10)
