@@ -30,6 +30,7 @@ from ._stated import Stated
 
 _ANGLE = 0.3  # of the path of integration with the real axis; any angle well below pi/4 serves
 _POINTS, _FIRST, _LAST = 192, -4.0, np.log(300.0)
+_FADED = 6.0  # deviations' reciprocals, at which a normal law's characteristic function is nothing any more
 _CHUNK = 64  # options priced in one call
 _STEPS = 60  # of the search for an implied volatility; a dozen where the price is no tail
 
@@ -110,9 +111,7 @@ class _Greeks(NamedTuple):
 
 def _greeks(model: Heston, asked: str, spot: Any, strike: Any, maturity: Any, variance: Any) -> _Greeks:
     """Inputs checked by name, unless they are traced; then computed in double precision."""
-    for name, value in {"spot": spot, "strike": strike, "maturity": maturity}.items():
-        if not is_traced(value):
-            check(f"{asked}: {name}", parameter(value), above=0)
+    _check_inputs(asked, spot=spot, strike=strike, maturity=maturity)
     if not is_traced(variance):
         hint = "it is the variance per year, the square of a volatility"
         check(f"{asked}: variance", parameter(variance), least=0, hint=hint)
@@ -141,27 +140,50 @@ def _computed(model: Heston, spot: Any, strike: Any, maturity: Any, variance: An
     )
 
 
-@in_float64
 def black_scholes_call(spot: Any, strike: Any, maturity: Any, volatility: Any) -> Any:
-    """Price of a call where the stock has a constant `volatility` per sqrt(year); arrays broadcast."""
+    """Price of a call where the stock has a constant `volatility` per sqrt(year); arrays broadcast.
+
+    Raises `ValueError` for a spot or strike that is not positive and a negative maturity or volatility.
+    """
+    _check_inputs("black_scholes_call", spot=spot, strike=strike)
+    for name, value, hint in (("maturity", maturity, "it is in years"), ("volatility", volatility, "such as .2")):
+        if not is_traced(value):
+            check(f"black_scholes_call: {name}", parameter(value), least=0, hint=hint)
+    return _black_scholes_call(spot, strike, maturity, volatility)
+
+
+def implied_volatility(price: Any, spot: Any, strike: Any, maturity: Any) -> Any:
+    """The volatility per sqrt(year) at which a call costs `price`; arrays broadcast.
+
+    nan where none does, or where rounding leaves nothing of the price beyond what exercising at once would give.
+    Raises `ValueError` for a spot, strike or maturity that is not positive.
+    """
+    _check_inputs("implied_volatility", spot=spot, strike=strike, maturity=maturity)
+    return _implied_volatility(price, spot, strike, maturity)
+
+
+@in_float64
+def _black_scholes_call(spot: Any, strike: Any, maturity: Any, volatility: Any) -> Any:
     spot, strike, maturity, volatility = jnp.broadcast_arrays(spot, strike, maturity, volatility)
     return _black_scholes(spot, strike, volatility * jnp.sqrt(maturity))
 
 
 @in_float64
-def implied_volatility(price: Any, spot: Any, strike: Any, maturity: Any) -> Any:
-    """The volatility per sqrt(year) at which a call costs `price`; arrays broadcast.
-
-    nan where none does, or where rounding leaves nothing of the price beyond what exercising at once would give.
-    """
+def _implied_volatility(price: Any, spot: Any, strike: Any, maturity: Any) -> Any:
     return _implied(*jnp.broadcast_arrays(price, spot, strike, maturity))
+
+
+def _check_inputs(asked: str, **values: Any) -> None:
+    for name, value in values.items():
+        if not is_traced(value):
+            check(f"{asked}: {name}", parameter(value), above=0)
 
 
 class _Point(NamedTuple):
     """What the integrand is made of at every `u` along the path; the last axis is the path's."""
 
     u: Any
-    calm: Any  # the characteristic function at u - i/2 if the variance were its own mean
+    calm: Any  # e^{iuk} times the characteristic function at u - i/2 if the variance were its own mean
     wild: Any  # and as it is
     by_variance: Any  # D(u - i/2)
 
@@ -187,10 +209,10 @@ class _Case(NamedTuple):
         return _black_scholes(self.spot, self.strike, self.deviation)
 
     def integral(self, numerator: Any) -> Any:
-        """`sqrt(S K)/pi Re int e^{iuk} numerator / (u^2 + 1/4) du` for the numerator at every `u`."""
+        """`sqrt(S K)/pi Re int numerator / (u^2 + 1/4) du` for the numerator, with its `e^{iuk}`, at every `u`."""
         with jax.numpy_dtype_promotion("standard"):  # real times complex, whatever the caller forbids
             u = self.point.u
-            integrand = jnp.exp(1j * u * self.moneyness[..., None]) * numerator / (u * u + 0.25)
+            integrand = numerator / (u * u + 0.25)
             total = jnp.sum(jnp.real(self.turn * integrand) * _spread(_WEIGHTS, u), axis=-1)
         return jnp.sqrt(self.spot * self.strike) / np.pi * total
 
@@ -204,14 +226,18 @@ def _case(model: Heston, spot: Any, strike: Any, maturity: Any, variance: Any) -
     kappa, theta, xi, rho = model.reversion, model.long_run_variance, model.volatility_of_variance, model.correlation
     mean = theta * maturity - (variance - theta) * jnp.expm1(-kappa * maturity) / kappa
     deviation, moneyness = jnp.sqrt(mean), jnp.log(spot / strike)
-    # far out the integrand turns like e^{i u pull}: lean to the side on which that decays
-    pull = moneyness * xi - rho * (variance + kappa * theta * maturity)
+    # where the integrand fades it turns like e^{i u pull}: lean to the side on which that decays. The variance adds its
+    # share as far as u xi T is large there, as in `D` with no reversion.
+    reached = jnp.tanh(0.5 * xi * jnp.sqrt(1 - rho**2) * maturity * _FADED / deviation) ** 2
+    share = reached / (1 - rho**2 + rho**2 * reached)
+    pull = moneyness * xi - rho * (variance + kappa * theta * maturity) * share
     with jax.numpy_dtype_promotion("standard"):
         turn = ((1 + 1j * np.tan(_ANGLE) * jnp.sign(pull)) / deviation)[..., None]
         u = turn * _spread(_NODES, turn)
         exponent, slope = _exponents(model, u - 0.5j, maturity[..., None])
-        calm = jnp.exp(-0.5 * (u * u + 0.25) * mean[..., None])
-        point = _Point(u, calm, jnp.exp(exponent + slope * variance[..., None]), slope)
+        turned = 1j * u * moneyness[..., None]  # into the exponents: by itself it may overflow where they vanish
+        calm = jnp.exp(turned - 0.5 * (u * u + 0.25) * mean[..., None])
+        point = _Point(u, calm, jnp.exp(turned + exponent + slope * variance[..., None]), slope)
     return _Case(spot, strike, variance, maturity, deviation, moneyness, turn, point)
 
 

@@ -116,9 +116,7 @@ def _moved(case: Case, now: Paths, length: Any, shock: Any, other: Any) -> Paths
     hedge = jnp.sum(books.held * books.delta, axis=-1)
     gained = jnp.sum(books.held * (price - books.price), axis=-1)
     gained = gained - hedge * (jnp.exp(log_spot) - jnp.exp(books.log_spot))
-    outside = jnp.zeros_like(now.fault, bool)
-    for place in case.surface.places(ended.t, log_spot, variance)[1:]:
-        outside = outside | (jnp.abs(place) > 1)
+    outside = case.surface.outside(log_spot, variance)
     return ended._replace(
         profit=now.profit + gained,
         fault=jnp.where(outside, OUTSIDE, now.fault).astype(jnp.int32),

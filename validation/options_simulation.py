@@ -134,12 +134,13 @@ def simulate_options(
     initial: `vega` and `variance` at time 0; an empty book at the book's own variance where it says nothing.
     revalue: False for profits to first order in vega, which is the model's assumption, so that mean and deviation must
              agree with the solution; True for every option at Heston's price at every step, deltas held in between. The
-             dealer goes on quoting by the vegas of time 0. Needs an empty book to start with.
+             dealer goes on quoting by the vegas of time 0. Needs an empty book to start with. Prices are off by at most
+             a thousandth of what the variance moves an option by over the horizon, or this is refused.
     steps:   the longest step of the variance is the horizon over this; steps end at every request, too. What of it is
              biased is the variance's own path, by much less than a hundredth of its standard deviation.
 
-    A path's numbers depend on the seed and on its own number only. Raises `ValueError` for what can be known beforehand
-    and where a path leaves what was prepared for, naming it.
+    A path's numbers depend on the seed and on its own number only. Raises `ValueError` for what can be known
+    beforehand, such as a start beyond the limit, and where a path leaves what was prepared for, naming it.
     """
     if not isinstance(book, OptionsBook):
         raise TypeError(f"simulate_options needs an OptionsBook, got {type(book).__name__}; take simulate")
@@ -182,6 +183,10 @@ def _start(book: OptionsBook, initial: Mapping[str, float] | None, revalue: bool
         if not math.isfinite(float(value)) or (name == "variance" and not value > 0):
             raise ValueError(f"initial: {name} must be {'positive' if name == 'variance' else 'finite'}, got {value}")
         start[name] = float(value)
+    if abs(start["vega"]) > float(book.vega_limit) * (1 + 1e-9):
+        raise ValueError(
+            f"initial: vega={start['vega']:g} lies beyond the limit of +-{float(book.vega_limit):g}; start within it"
+        )
     if revalue and start["vega"]:
         raise ValueError(
             f"initial: vega={start['vega']:g} does not say which options are held, which revalue=True must know; start "

@@ -173,3 +173,33 @@ def test_impossible_laws_are_refused_by_name(change, message):
 def test_impossible_options_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         PRICING.call(*arguments)
+
+
+def test_far_from_the_money_nothing_overflows():
+    """Where moneyness and the variance's own skew turn the integrand to opposite sides; by tails that are normal."""
+    law, t, variance = Heston(1.5, 0.03, 0.8, -0.6), 3.5446e-4, 0.0981666
+    deviation = np.sqrt(variance * t)
+    far = np.array([-30.0, -12.0, -9.28, 9.28, 12.0])
+    price = law.call(9.8 * np.exp(far * deviation), 9.8, t, variance)
+    np.testing.assert_allclose(price, np.maximum(9.8 * np.expm1(far * deviation), 0), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (
+            lambda: ts.models.black_scholes_call(12.0, 10.0, 1.0, -0.2),
+            "volatility must be finite and not negative, got",
+        ),
+        (lambda: ts.models.black_scholes_call(12.0, 10.0, 1.0, np.nan), "volatility must be finite and not negative"),
+        (
+            lambda: ts.models.black_scholes_call(12.0, 10.0, -1.0, 0.2),
+            "maturity must be finite and not negative, got -1",
+        ),
+        (lambda: ts.models.black_scholes_call(-1.0, 10.0, 1.0, 0.2), "spot must be positive and finite, got -1"),
+        (lambda: ts.models.implied_volatility(1.0, 10.0, 10.0, 0.0), "maturity must be positive and finite, got 0"),
+    ],
+)
+def test_prices_of_nothing_are_refused_by_name(ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask()

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import twosided as ts
 from twosided.hjb.options_solution import OptionsPolicy
+from twosided.validation import _option_surface
 from twosided.validation._option_surface import option_surface
 from twosided.validation.statistics import agree, exceed
 
@@ -127,6 +129,46 @@ def test_any_function_can_quote(book, solution):
     np.testing.assert_allclose(one.profit, other.profit, rtol=1e-9)
 
 
+def short_dated(first, horizon):
+    """Three calls of which the first matures soon after the horizon, in a market whose variance moves fast."""
+    pricing, maturities = Heston(1.5, 0.03, 0.8, -0.6), np.array([first, 1.2 * first, first])
+    strikes, demand = np.array([9.8, 10.0, 10.2]), Logistic(300.0, 0.3, 100.0)
+    return OptionsBook(
+        Heston(4.0, 0.09, 0.8, -0.6),
+        pricing,
+        10.0,
+        0.05,
+        strikes,
+        maturities,
+        np.array([1e3, 2e3, 3e3]) / pricing.vega(10.0, strikes, maturities, 0.05),
+        demand,
+        demand,
+        2e4,
+        2e-3,
+        horizon,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "horizon"), [(0.3, 0.02), (0.06, 0.05), (0.0201, 0.02)])
+def test_options_are_revalued_at_hestons_price_up_to_their_maturity(first, horizon):
+    """In the middle of what paths do, to a ten thousandth of a price of .02 to .8."""
+    book = short_dated(first, horizon)
+    t = horizon * np.array([0.0, 0.5, 0.99, 1.0, 1.0])
+    log_spot, variance = np.log(10.0) + np.array([0, 0.01, 0, 0.03, -0.02]), np.array([0.05, 0.03, 0.05, 0.06, 0.08])
+    with jax.enable_x64(True):
+        found = option_surface(book, 0.05).prices(t, log_spot, variance)
+    asked = np.exp(log_spot)[:, None], book.strikes, book.maturities - t[:, None], variance[:, None]
+    np.testing.assert_allclose(found[0], book.pricing.call(*asked), atol=1e-4)
+    np.testing.assert_allclose(found[1], book.pricing.delta(*asked), atol=2e-3)
+
+
+def test_prices_that_cannot_be_fitted_are_refused_with_their_error(monkeypatch):
+    monkeypatch.setattr(_option_surface, "_DEGREES", ((2, 1, 2),))
+    with pytest.raises(ValueError, match=r"errors up to .* of the spot, .* first maturity, 0.06, is too near"):
+        simulate_options(short_dated(0.06, 0.05), lambda t, state: (0.0, 0.0), 10, revalue=True)
+
+
 def test_what_cannot_be_simulated_is_refused_by_name(book):
     def policy(t, state):
         raise AssertionError("asked before the inputs were looked at")
@@ -135,6 +177,8 @@ def test_what_cannot_be_simulated_is_refused_by_name(book):
         simulate_options(book, policy, 10, initial={"vega": 1e6}, revalue=True)
     with pytest.raises(ValueError, match="variance must be positive"):
         simulate_options(book, policy, 10, initial={"variance": -0.1})
+    with pytest.raises(ValueError, match=r"vega=2e\+07 lies beyond the limit of \+-1e\+07"):
+        simulate_options(book, policy, 10, initial={"vega": 2e7})
     with pytest.raises(TypeError, match="no state 'stock'"):
         simulate_options(book, policy, 10, initial={"stock": 1.0})
     with pytest.raises(ValueError, match="paths and steps must be at least 1"):
