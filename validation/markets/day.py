@@ -14,7 +14,7 @@ from .hybrid import Course, DayFigures, Setting, begin, trading_day
 from .population import People, Population
 from .quotes import DealerQuotes
 from .rules import MarketRules
-from .study import setting
+from .study import check_days, setting
 
 
 class WatchedDay(NamedTuple):
@@ -30,15 +30,14 @@ def watch_day(
 ) -> WatchedDay:
     """The first day of many markets at once; market `k` has the same people whatever the rules and quotes.
 
-    Raises `ValueError` for fewer than one market, `RuntimeError` where a book's capacity did not suffice.
+    Raises `ValueError` for fewer than one market, `RuntimeError` where a book refused an order.
     """
     if isinstance(markets, bool) or not isinstance(markets, int) or markets < 1:
         raise ValueError(f"markets must be a whole number of at least 1, got {markets!r}")
     arrays = setting(rules, quotes, population)
-    key, people = jax.tree.map(jnp.asarray, (key_of(seed), population.people))
+    key, people = jax.tree.map(jnp.asarray, (key_of(seed), population.facing(rules.tick)))
     figures, course = jax.tree.map(np.asarray, _day(key, arrays, people, markets))
-    if np.any(figures.overflowed):
-        raise RuntimeError(f"{np.sum(figures.overflowed > 0)} days met the capacity of a book; they cannot be trusted")
+    check_days(figures)
     return WatchedDay(np.asarray(arrays.moments.minute), figures, course)
 
 

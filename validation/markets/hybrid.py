@@ -11,8 +11,10 @@ An investor who comes
    the *earlier* order's price), or taken in for the next call;
 3. else, where trades are negotiated, meets one other investor, and they trade half-way if there is a price for both.
 
-The dealer honours its quotes for any size, posts no orders, and may owe cash and stock. What is left at the close is
-cancelled. The next day's reference price is the average price of today's trades, today's where there was none.
+The dealer honours its quotes for any size, posts no orders, and may owe cash and stock. Whoever names a price that is
+no multiple of the tick, the dealer too, has it rounded in its own favour: down who buys, up who sells. Nobody sends what
+the rules would refuse. What is left at the close is cancelled. The next day's reference price is the average price of
+today's trades, today's where there was none.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ from .._randomness import Key
 from ..matching.auction import AuctionBook, call, collect, empty_auctions
 from ..matching.book import Book, empty_books
 from ..matching.engine import replay
-from ..matching.messages import Kind, Message
-from ..matching.rules import BookRules
+from ..matching.messages import Answer, Kind, Message
+from ..matching.rules import BookRules, OddLots
 from ..matching.sessions import Deal, negotiate
 from .accounts import DEALER, Accounts, open_accounts
 from .population import Crowd, People, crowd, fundamental_move
-from .quotes import DealerQuotes
+from .quotes import DealerQuotes, on_tick
 from .rules import Moment, RuleNumbers
 
 where = jnp.where
@@ -67,6 +69,7 @@ class Market(NamedTuple):
     book, auction: limit orders that meet as they come, and those that wait for a call; an order has its owner's number.
     anchor:  the price around which the dealer quotes, (books,) ticks.
     wanted, opening: units that each investor came for today, and had before, (books, 1 + investors).
+    refused: deals that the rules refused, (books,).
     """
 
     book: Book
@@ -75,6 +78,7 @@ class Market(NamedTuple):
     anchor: jax.Array
     wanted: jax.Array
     opening: jax.Array
+    refused: jax.Array
     looks: Looks
 
 
@@ -96,7 +100,8 @@ class DayFigures(NamedTuple):
     inventory:  the dealer's at the close, units.
     earned:     the dealer's gain in the day with its stock marked at the fundamental, ticks times units.
     looks:      see `Looks`.
-    overflowed: messages for which the book had no room; any makes the market void.
+    refused:    orders and deals that the rules refused. Nobody sends such a thing, so any makes the market void.
+    overflowed: messages for which the book had no room, likewise.
     """
 
     fundamental: jax.Array
@@ -113,6 +118,7 @@ class DayFigures(NamedTuple):
     inventory: jax.Array
     earned: jax.Array
     looks: Looks
+    refused: jax.Array
     overflowed: jax.Array
 
 
@@ -145,12 +151,19 @@ def _of(field: jax.Array, who: jax.Array) -> jax.Array:
     return jnp.take_along_axis(field, who[:, None], axis=1)[:, 0]
 
 
-def affordable(population: People, lots: jax.Array, side: jax.Array, stock: jax.Array, lot: jax.Array) -> jax.Array:
-    """Units asked for: within the position limit, in whole lots, and an odd remainder goes with the last lot."""
+def affordable(
+    population: People, lots: jax.Array, side: jax.Array, stock: jax.Array, lot: jax.Array, odd: Any = True
+) -> jax.Array:
+    """Units asked for: within the position limit, in whole lots; where `odd`, a remainder goes with the last lot."""
     room = where(side > 0, population.highest - stock, stock - population.lowest)
     whole = jnp.minimum(lots * lot, jnp.maximum(room, 0)) // lot * lot
     left = stock - whole
-    return where((side < 0) & (left > 0) & (left < lot), stock, whole)
+    return where(odd & (side < 0) & (left > 0) & (left < lot), stock, whole)
+
+
+def _permitted(price: jax.Array, rules: BookRules) -> jax.Array:
+    """Whether a price lies within the day's limits."""
+    return (price >= _number(rules.lowest)) & (price <= _number(rules.highest))
 
 
 def step(
@@ -161,24 +174,28 @@ def step(
     accounts = market.accounts
     who = jnp.take(crowd.arrival, arrival, axis=1)
     side, value = _of(crowd.side, who), _of(crowd.value, who)
-    size = affordable(population, _of(crowd.lots, who), side, _of(accounts.stock, who), _number(rules.lot))
-    bid, ask = quotes.at(market.anchor, accounts.stock[:, DEALER])
+    odd = _number(rules.odd_lots) != int(OddLots.REFUSED)
+    size = affordable(population, _of(crowd.lots, who), side, _of(accounts.stock, who), _number(rules.lot), odd)
+    bid, ask = quotes.at(market.anchor, accounts.stock[:, DEALER], _number(rules.tick))
     looks = _look(market, now, today, (bid, ask), population)
     wanted = market.wanted + where(_is(who, market.wanted), size[:, None], 0)
 
     places_orders = now.continuous | now.collecting
     to_dealer = now.dealer & (_of(crowd.at_once, who) | ~places_orders)
-    acceptable = where(side > 0, value >= ask, value <= bid)
+    quote = where(side > 0, ask, bid)
+    acceptable = where(side > 0, value >= ask, value <= bid) & _permitted(quote, rules)
     with_dealer = where(to_dealer & acceptable, size, 0)
-    deal = Deal(where(side > 0, who, DEALER), where(side > 0, DEALER, who), with_dealer, where(side > 0, ask, bid))
+    deal = Deal(where(side > 0, who, DEALER), where(side > 0, DEALER, who), with_dealer, quote)
     talked = _talks(market, today, who, side, value, size)
     talking = now.negotiated & ~to_dealer & ~places_orders
     deal = jax.tree.map(lambda talk, quote: where(talking, talk, quote), talked, deal)
-    fill, _ = negotiate(deal, rules)
+    fill, answer = negotiate(deal, rules)
     accounts = accounts.record(fill)
+    refused = market.refused + (answer != int(Answer.ACCEPTED)).astype(jnp.int32)
 
     price = where(side > 0, jnp.minimum(value, _number(rules.highest)), jnp.maximum(value, _number(rules.lowest)))
-    sends = ~to_dealer & (size > 0)
+    price = on_tick(price, side, _number(rules.tick))
+    sends = ~to_dealer & (size > 0) & _permitted(price, rules)
 
     def order(open_now: Any) -> Message:
         kind = where(sends & open_now, int(Kind.LIMIT), int(Kind.NOTHING))
@@ -187,7 +204,7 @@ def step(
     rows = order(now.continuous).rows()[:, None, :]
     book, accounts = replay(market.book, rows, accounts, rules, block=market.book.books)
     auction, _ = collect(market.auction, order(now.collecting), rules)
-    market = Market(book, auction, accounts, market.anchor, wanted, market.opening, looks)
+    market = Market(book, auction, accounts, market.anchor, wanted, market.opening, refused, looks)
     return lax.cond(now.called, lambda m: _called(m, rules), lambda m: m, market)
 
 
@@ -201,9 +218,10 @@ def _talks(market: Market, today: Today, who: jax.Array, side: jax.Array, value:
     other = _of(crowd.partner, who)
     theirs = _of(market.wanted - jnp.abs(accounts.stock - market.opening), other)
     opposite = _of(crowd.side, other) == -side
-    price = (value + _of(crowd.value, other)) // 2
-    gains = side * (value - _of(crowd.value, other)) >= 0
-    lot = _number(today.rules.lot)
+    lot, tick = _number(today.rules.lot), _number(today.rules.tick)
+    mine, yours = on_tick(value, side, tick), on_tick(_of(crowd.value, other), -side, tick)
+    price = on_tick((mine + yours) // 2, 1, tick)
+    gains = (side * (mine - yours) >= 0) & _permitted(price, today.rules)
     both = jnp.minimum(size, theirs) // lot * lot
     agreed = where(opposite & gains & (who != other), both, 0)
     return Deal(where(side > 0, who, other), where(side > 0, other, who), agreed, price)
@@ -248,9 +266,9 @@ def _called(market: Market, rules: BookRules) -> Market:
 
 def open_market(population: People, accounts: Accounts, today: Today, reference: jax.Array) -> Market:
     """The markets before anyone has come; `reference` (books,) is the price that the dealer quotes around."""
-    books, investors = accounts.cash.shape[0], population.investors
-    ticks = 32 * -(-(2 * population.reach + 1) // 32)
-    origin = today.fundamental - population.reach
+    books, investors, ticks = accounts.cash.shape[0], population.investors, population.prices
+    # A price is rounded by less than a tick beyond what anybody expects.
+    origin = today.fundamental - population.reach - (_number(today.rules.tick) - 1)
     none = jnp.zeros(books, jnp.int32)
     return Market(
         book=empty_books(books, orders=investors, ticks=ticks, origin=origin),
@@ -259,6 +277,7 @@ def open_market(population: People, accounts: Accounts, today: Today, reference:
         anchor=reference,
         wanted=jnp.zeros_like(accounts.stock),
         opening=accounts.stock,
+        refused=none,
         looks=Looks(*[none] * len(Looks._fields)),
     )
 
@@ -350,6 +369,7 @@ def _figures(before: State, after: State, close: Market, people: Crowd) -> DayFi
         inventory=accounts.stock[:, DEALER],
         earned=worth(after) - worth(before),
         looks=close.looks,
+        refused=close.refused + close.book.refused + close.auction.refused,
         overflowed=close.book.overflowed + close.auction.overflowed,
     )
 

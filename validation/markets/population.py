@@ -22,6 +22,9 @@ from .. import _randomness as randomness
 FUNDAMENTAL, DESIRE, ARRIVAL, PATIENCE = range(4)
 """Streams of random numbers."""
 
+MOST_PRICES = 2**16
+"""On the grid of a book. Random numbers are even on no more either, see `below`."""
+
 
 @dataclass(frozen=True)
 class Population:
@@ -86,20 +89,36 @@ class Population:
 
     @property
     def people(self) -> People:
-        """The investors as numbers, for a compiled run."""
+        """The investors as numbers, for a compiled run, where prices are any whole numbers."""
+        return self.facing(1)
+
+    def facing(self, tick: int) -> People:
+        """The investors as numbers, for a compiled run, where prices are multiples of `tick`.
+
+        Raises `ValueError` where their prices are more than a book has room for.
+        """
+        prices = 2 * (self.reach + tick - 1) + 1  # either end may be rounded beyond what anybody expects
+        if prices > MOST_PRICES:
+            raise ValueError(
+                f"Population: dispersion {self.dispersion} of a start of {self.start} ticks asks for {prices} prices, more "
+                f"than the {MOST_PRICES} of a book; lower start or dispersion"
+            )
         names = ("start", "step", "most", "highest", "lowest", "endowment")
         numbers = {name: np.int32(getattr(self, name)) for name in names}
-        return People(self.investors, self.reach, hurry=np.int32(round(self.immediacy * 2**16)), **numbers)
+        return People(
+            self.investors, self.reach, 32 * -(-prices // 32), hurry=np.int32(round(self.immediacy * 2**16)), **numbers
+        )
 
 
 class People(eqx.Module):
     """A `Population` as numbers: those that shape a run are compiled in, the others may change without compiling.
 
-    hurry: of 2^16 investors, how many want to trade at once.
+    prices: on a book's grid, a multiple of 32.   hurry: of 2^16 investors, how many want to trade at once.
     """
 
     investors: int = eqx.field(static=True)
     reach: int = eqx.field(static=True)
+    prices: int = eqx.field(static=True)
     start: Any
     step: Any
     most: Any

@@ -19,8 +19,13 @@ LOTS = 60
 """The largest inventory of the dealer's problem; all tables have one size, so that one compiled run serves all."""
 
 
+def on_tick(price: Any, side: Any, tick: Any) -> Any:
+    """The nearest multiple of `tick` that costs no more to who buys (side 1), and brings no less to who sells (-1)."""
+    return side * (side * price // tick * tick)
+
+
 class DealerQuotes(NamedTuple):
-    """Distances from the reference price in whole ticks, rounded outward, by the dealer's inventory.
+    """Distances from the reference price in whole numbers, rounded outward, by the dealer's inventory.
 
     bid, ask: (entries,), entry `entries // 2` at no inventory and the next one `spacing` units longer. Beyond the table
     the last entry holds: the dealer must quote, however much it has.
@@ -30,13 +35,13 @@ class DealerQuotes(NamedTuple):
     ask: Any
     spacing: Any
 
-    def at(self, reference: jax.Array, inventory: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Bid and ask prices in ticks; all (books,)."""
+    def at(self, reference: jax.Array, inventory: jax.Array, tick: int | jax.Array = 1) -> tuple[jax.Array, jax.Array]:
+        """Bid and ask prices, multiples of `tick`, again rounded outward; all (books,)."""
         bid, ask = jnp.asarray(self.bid), jnp.asarray(self.ask)
         entries = bid.shape[0]
         spacing = jnp.asarray(self.spacing)
         entry = jnp.clip((inventory + spacing // 2) // spacing + entries // 2, 0, entries - 1)
-        return reference - bid[entry], reference + ask[entry]
+        return on_tick(reference - bid[entry], 1, tick), on_tick(reference + ask[entry], -1, tick)
 
 
 def calibrated_dealer(

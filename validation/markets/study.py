@@ -231,14 +231,14 @@ def simulate_markets(
     """Run many markets under one set of rules: the last evening, and daily figures (markets, days), all NumPy.
 
     batch: markets computed at once; bounds the memory, changes no number.
-    Raises `ValueError` for numbers that make no sense, `RuntimeError` where a book's capacity did not suffice.
+    Raises `ValueError` for numbers that make no sense, `RuntimeError` where a book refused an order.
     """
     for name, value, least in (("markets", markets, 1), ("days", days, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
     books = min(markets, 256) if batch is None else batch
     arrays = setting(rules, quotes, population)
-    key, people = jax.tree.map(jnp.asarray, (key_of(seed), population.people))
+    key, people = jax.tree.map(jnp.asarray, (key_of(seed), population.facing(rules.tick)))
 
     def run(first: int, report: _batches.Report) -> tuple[State, DayFigures]:
         out = jax.block_until_ready(_batch(jnp.uint32(first), key, arrays, people, days, books))
@@ -246,9 +246,15 @@ def simulate_markets(
         return out
 
     state, figures = _batches.compute(run, markets, books, f"simulating {markets:,} markets", progress, double=False)
-    if np.any(figures.overflowed):
-        raise RuntimeError(f"{np.sum(figures.overflowed > 0)} days met the capacity of a book; they cannot be trusted")
+    check_days(figures)
     return state, figures
+
+
+def check_days(figures: DayFigures) -> None:
+    """Raises `RuntimeError` where orders or deals were lost: there was no room for them, or rules refused them."""
+    for lost, fate in ((figures.overflowed, "met the capacity of a book"), (figures.refused, "saw orders refused")):
+        if np.any(lost):
+            raise RuntimeError(f"{np.sum(lost > 0)} days {fate}, {np.sum(lost)} in all; they cannot be trusted")
 
 
 def hybrid_study(

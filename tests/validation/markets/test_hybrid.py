@@ -24,6 +24,7 @@ from twosided.validation.markets.study import (
     measures,
     simulate_markets,
 )
+from twosided.validation.matching.rules import OddLots
 from twosided.validation.statistics import plausible
 
 # Asymmetric on purpose: short positions are tighter than long ones, few trade at once.
@@ -115,8 +116,8 @@ def test_the_same_people_come_to_every_market(ran):
 class PlainMarket:
     """One market, one investor after the other, lists and loops: what `hybrid` should come to."""
 
-    def __init__(self, people: Population, table: DealerQuotes):
-        self.people, self.table = people, table
+    def __init__(self, people: Population, table: DealerQuotes, tick: int = 1):
+        self.people, self.table, self.tick = people, table, tick
         self.cash, self.stock = [0] * (1 + people.investors), [people.endowment] * (1 + people.investors)
         self.stock[0] = 0
         self.trades: list[tuple[int, int, int, int]] = []
@@ -132,12 +133,14 @@ class PlainMarket:
         self.trades, resting = [], []
         for who in np.asarray(crowd.arrival):
             side, value = int(crowd.side[who]), int(crowd.value[who])
+            value -= value % self.tick if side > 0 else -(-value % self.tick)
             limit = self.people.highest - self.stock[who] if side > 0 else self.stock[who] - self.people.lowest
             size = min(int(crowd.lots[who]), limit)
             if dealer and (crowd.at_once[who] or not auction):
                 spacing, entries = int(self.table.spacing), len(self.table.bid)
                 entry = min(max((self.stock[0] + spacing // 2) // spacing + entries // 2, 0), entries - 1)
                 bid, ask = reference - int(self.table.bid[entry]), reference + int(self.table.ask[entry])
+                bid, ask = bid - bid % self.tick, ask + -ask % self.tick
                 if size and side > 0 and value >= ask:
                     self.trade(who, 0, size, ask)
                 if size and side < 0 and value <= bid:
@@ -158,11 +161,13 @@ class PlainMarket:
         return sum(t[2] * t[3] for t in self.trades) // volume if volume else reference
 
 
-@pytest.mark.parametrize("name", MARKETS)
-def test_every_account_ends_as_in_a_plain_market(ran, quotes, name):
+@pytest.mark.parametrize(("name", "tick"), [("dealer", 1), ("auction", 1), ("hybrid", 1), ("hybrid", 5)])
+def test_every_account_ends_as_in_a_plain_market(ran, quotes, name, tick):
     state, figures = ran[name]
+    if tick > 1:
+        state, figures = simulate_markets(replace(MARKETS[name], tick=tick), quotes, PEOPLE, **RUN)
     for market in (0, 11):
-        plain, reference = PlainMarket(PEOPLE, quotes), PEOPLE.start
+        plain, reference = PlainMarket(PEOPLE, quotes, tick), PEOPLE.start
         for day in range(RUN["days"]):
             fundamental = jnp.asarray(figures.fundamental[market, day : day + 1])
             number = jnp.array([market], jnp.uint32)
@@ -174,6 +179,42 @@ def test_every_account_ends_as_in_a_plain_market(ran, quotes, name):
             assert sum(t[2] for t in plain.trades if 0 in t[:2]) == figures.dealt[market, day]
         np.testing.assert_array_equal(state.accounts.cash[market], plain.cash)
         np.testing.assert_array_equal(state.accounts.stock[market], plain.stock)
+
+
+def test_a_coarser_tick_moves_prices_and_loses_no_order(ran, tianjin, quotes):
+    ways = [Session("9:30", "10:00", collecting=True, called=True), Session("10:00", "11:00", negotiated=True)]
+    ways = {way.start: MarketRules((way,)) for way in ways}
+    fine = {name: simulate_markets(each, no_dealer(), PEOPLE, **RUN) for name, each in ways.items()} | dict(ran)
+    for name, each in (MARKETS | ways).items():
+        state, coarse = simulate_markets(replace(each, tick=10), quotes, PEOPLE, **RUN)
+        assert coarse.volume.sum() == pytest.approx(fine[name][1].volume.sum(), rel=0.15), name
+        assert np.all(state.accounts.cash % 10 == 0)
+        assert np.any(fine[name][0].accounts.cash % 10 != 0)
+        assert np.all(coarse.surplus >= 0)
+    assert not np.any(coarse.refused)
+    each = replace(TianjinRules(shares=20_000), tick=7)  # the limits fall between ticks
+    _, coarse = simulate_markets(each, leaning(25), OWNERS, **dict(RUN, seed=5))
+    assert coarse.volume.sum() == pytest.approx(tianjin[1].volume.sum(), rel=0.15)
+
+
+def test_an_odd_remainder_stays_where_odd_lots_are_refused():
+    # Four lots of 100 and 30 shares each: the lots are sold, the 30 are not, and no order is lost for them.
+    assert hybrid.affordable(OWNERS.people, *map(jnp.int32, (4, -1, 430, 100)), odd=False) == 400
+    assert hybrid.affordable(OWNERS.people, *map(jnp.int32, (4, -1, 30, 100)), odd=False) == 0
+    each = replace(TianjinRules(shares=20_000), odd_lots=OddLots.REFUSED)
+    state, figures = simulate_markets(each, leaning(25), OWNERS, **dict(RUN, seed=5))
+    assert np.all(state.accounts.stock[:, 1:] % 100 == 30)
+    assert np.all(figures.volume > 0)
+
+
+def test_lost_orders_void_a_study(ran):
+    figures = ran["hybrid"][1]
+    study.check_days(figures)
+    for name, said in (("refused", "2 days saw orders refused, 7 in all"), ("overflowed", "met the capacity")):
+        lost = np.zeros_like(figures.volume)
+        lost[3, 1], lost[5, 2] = 3, 4
+        with pytest.raises(RuntimeError, match=said):
+            study.check_days(figures._replace(**{name: lost}))
 
 
 def test_nobody_pays_more_than_expected(ran, tianjin):
