@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import html
 import json
 import os
 import re
@@ -14,12 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import twosided as ts
 from twosided import cli
 from twosided._case import read_case
+from twosided._frontier import _again as again
 from twosided._runs import FILES, new_run
 from twosided.validation._sample_file import read_paths
+from twosided.validation.frontier import Frontier
 from twosided.validation.markets._file import read_played
 from twosided.validation.statistics import critical_value
 from twosided.validation.synthetic import sample_path
@@ -140,6 +144,13 @@ def test_each_command_explains_itself(run, name):
     assert any("Usage: twosided " + name in line for line in out)
 
 
+def test_the_help_promises_the_files_that_every_run_writes(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    (promise,) = (line for line in out if "Every run writes one folder" in line)
+    assert set(re.findall(r"\w+\.\w+", promise)) == {"report.html", "summary.json"}
+
+
 def test_the_version_is_printed(run):
     assert run("--version") == (0, [f"twosided {ts.__version__}"], [])
 
@@ -155,6 +166,7 @@ def test_the_version_is_printed(run):
             ("simulate", "x.toml", "--paths", "1"),
             "Invalid value for '--paths': Input should be greater than or equal to 2",
         ),
+        (("study", "--days", "15"), "Invalid value for '--days': Input should be greater than or equal to 16"),
         (("demo", "--seed", "-1"), "Invalid value for '--seed': Input should be greater than or equal to 0"),
     ],
 )
@@ -258,6 +270,13 @@ def test_being_wrong_is_priced_error_by_error(run, tmp_path):
     assert f"{steep['regret'] / found['right']['criterion']:+.2%}" in line
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "What being wrong costs" in page
+    command = found_again(page)
+    assert command == "twosided regret case.toml --wrong decay=3 --wrong flow=2,risk_aversion=1"
+    assert (
+        run(*command.replace("case.toml", str(tmp_path / "run" / "case.toml")).split()[1:], "--out", tmp_path / "2")[0]
+        == 0
+    )
+    assert json.loads((tmp_path / "2" / "summary.json").read_text(encoding="utf-8"))["regret"] == found
     assert run("report", tmp_path / "run")[0] == 0
     assert (tmp_path / "run" / "report.html").read_text(encoding="utf-8") == page
 
@@ -278,6 +297,89 @@ def test_an_error_that_is_none_is_refused_before_any_work(run, tmp_path, monkeyp
     assert (code, len(err)) == (2, 1)
     assert message in err[0]
     assert not (tmp_path / "run").exists()
+
+
+def found_again(page: str) -> str:
+    """The command by which a page says that it can be made again."""
+    said = re.search(r"<td>again</td><td[^>]*>(.*?), with the case.toml in this folder</td>", page)
+    assert said, "no such line"
+    return html.unescape(said[1])
+
+
+def test_being_wrong_is_told_in_a_folder_of_its_own_with_the_command_that_was_given(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("lots.toml").write_text(LOTS, encoding="utf-8")
+    with new_run(tmp_path / "runs" / "lots") as folder:  # as `simulate` left it
+        (folder / "summary.json").write_text('{"twosided": "1"}', encoding="utf-8")
+        (folder / "simulation.nc").write_text("precious", encoding="utf-8")
+    monkeypatch.setattr("twosided._commands._solve", lambda *_: None)
+    monkeypatch.setattr("twosided._regret._regret", lambda *_: {})
+    for name in ("print_solution", "print_regret"):
+        monkeypatch.setattr(f"twosided._regret.{name}", lambda *_: None)
+    monkeypatch.setattr("twosided.validation.report.regret_section", lambda *_: ("What being wrong costs", ""))
+    code, out, err = run("regret", "lots.toml", "--wrong", "decay=3", "--wrong", "flow=2", "--seed", 4, "--paths", 50)
+    assert (code, err, out[-1]) == (0, [], f"Report: {Path('runs/lots-regret/report.html')}")
+    assert Path("runs/lots/simulation.nc").read_text(encoding="utf-8") == "precious"
+    page = Path("runs/lots-regret/report.html").read_text(encoding="utf-8")
+    command = "twosided regret case.toml --wrong decay=3 --wrong flow=2"
+    assert found_again(page) == command
+    assert f"Run it again: {command}\n" in Path("runs/lots-regret/case.toml").read_text(encoding="utf-8")
+    kept = read_case(Path("runs/lots-regret")).simulation
+    assert (kept.paths, kept.seed) == (50, 4)
+    assert "simulation.nc" not in page, "there is none"
+
+
+@pytest.mark.parametrize(
+    ("asked", "command"),
+    [
+        (("--seed", 9, "--workers", 2), "twosided frontier case.toml"),
+        (
+            (
+                "--points",
+                3,
+                "--to",
+                8,
+                "--readings",
+                "static",
+                "--readings",
+                "pre-commitment,equilibrium",
+                "--paths",
+                0,
+            ),
+            "twosided frontier case.toml --points 3 --to 8.0 --paths 0 --readings static,pre_commitment,equilibrium",
+        ),
+    ],
+)
+def test_a_frontier_states_the_command_that_was_given(run, case, tmp_path, monkeypatch, asked, command):
+    stated = {}
+
+    def summary(case, *_):
+        stated["seed"] = case.simulation.seed
+        raise ValueError("enough")
+
+    monkeypatch.setattr(sys.modules[Frontier.__module__], "frontier", lambda *_, **given: given)
+    monkeypatch.setattr(
+        "twosided._frontier._again", lambda *asked: stated.update(again=again(*asked)) or stated["again"]
+    )
+    monkeypatch.setattr("twosided._frontier._summary", summary)
+    assert run("frontier", case, *asked, "--out", tmp_path / "run")[0] == 2
+    assert stated == {"again": command, "seed": 9 if "--seed" in asked else 1}
+
+
+@pytest.mark.slow
+def test_a_frontier_comes_again_by_the_command_on_its_page(run, case, tmp_path):
+    paths = 300
+    asked = ("--points", 2, "--from", 0.25, "--to", 8, "--readings", "static", "--paths", paths, "--seed", 9)
+    assert run("frontier", case, *asked, "--out", tmp_path / "run")[0] == 0
+    command = found_again((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
+    assert command == f"twosided frontier case.toml --points 2 --from 0.25 --to 8.0 --paths {paths} --readings static"
+    stated = (tmp_path / "run" / "case.toml").read_text(encoding="utf-8")
+    assert f"Run it again: {command}\n" in stated
+    assert "seed = 9" in stated
+    words = command.replace("case.toml", str(tmp_path / "run" / "case.toml")).split()[1:]
+    assert run(*words, "--out", tmp_path / "again")[0] == 0
+    first, second = (Frontier.load(tmp_path / name / "frontier.nc").data for name in ("run", "again"))
+    xr.testing.assert_identical(first, second)
 
 
 @pytest.mark.slow
@@ -529,6 +631,52 @@ def test_a_report_on_what_is_no_run_is_refused(run, case, tmp_path, damage):
     assert (code, out, len(err)) == (2, [], 1)
     assert str(folder) in err[0]
     assert left_in(tmp_path) == before
+
+
+def test_a_summary_that_was_changed_is_named_with_the_key(run, tmp_path):
+    (tmp_path / "run").mkdir()
+    sound = {"twosided": "1", "name": "run", "command": "solve", "date": "2024-01-02", "versions": {}, "seconds": {}}
+    for changed, message in (
+        ({"seconds": 3}, "seconds must be a table of names and values, got 3; run the case again"),
+        ({"seconds": {"solve": "long"}}, "seconds.solve must be a number, got 'long'"),
+        ({"name": ["run"]}, "name must be a text, got ['run']"),
+        ({"versions": None}, "versions must be a table of names and values, got None"),
+    ):
+        (tmp_path / "run" / "summary.json").write_text(json.dumps(sound | changed), encoding="utf-8")
+        code, out, err = run("report", tmp_path / "run")
+        assert (code, out, len(err)) == (2, [], 1)
+        assert f"summary.json: {message}" in err[0]
+    (tmp_path / "run" / "summary.json").write_text("3", encoding="utf-8")
+    assert run("report", tmp_path / "run")[2][0].endswith("give the folder that a run wrote, such as runs/demo")
+
+
+@pytest.mark.parametrize("where", ["", "deeper/"])
+def test_a_file_without_rows_is_named_once(run, case, tmp_path, monkeypatch, where):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / where / "quotes.csv").write_text("time,inventory,bid,ask\n", encoding="utf-8")
+    code, _, err = run("calibrate", f"{where}quotes.csv", "--risk-aversion", "implied", "--case", case)
+    assert (code, len(err)) == (2, 1)
+    assert err[0].startswith(f"twosided: error: {where}quotes.csv: there are no rows")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LOTS[: LOTS.index("[market]")], "is for a dealer with a cash account and time in years, and InventoryDealer"),
+        (SMALL, "loses nothing where nothing limits what StockCashDealer borrows; give a credit_line or a margin"),
+        (SMALL.replace("lot = 1.0", "lot = 1.0\ncredit_line = 2.0"), "day must divide the horizon of 0.02 into whole"),
+    ],
+)
+def test_a_settlement_that_nothing_waits_for_is_refused_before_any_work(run, tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr("twosided._commands._solve", lambda *_: pytest.fail("worked before looking at the settlement"))
+    path = tmp_path / "case-file.toml"
+    path.write_text(text, encoding="utf-8")
+    code, out, err = run("simulate", path, "--settlement", 2, "--out", tmp_path / "run")
+    assert (code, out, len(err)) == (2, [], 1)
+    assert err[0].startswith(f"twosided: error: {path}: ")
+    assert message in err[0]
+    assert left_in(tmp_path) == {"case-file.toml"}
 
 
 # What an interruption leaves

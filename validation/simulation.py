@@ -97,7 +97,7 @@ def simulate(
         _refuse_funding(problem, "the linear rule")
     request = _request(problem, policy, paths, seed, initial, steps, batch, progress)
     if lag:
-        request = request._replace(lag=lag, most_lag=lag, days=_trading_days(problem, day))
+        request = request._replace(lag=lag, most_lag=lag, days=settlement_days(problem, day))
     return _simulation(request, fills, (_exact if fills == "exact" else _linearly)(request))
 
 
@@ -116,10 +116,11 @@ def simulate_settlements(
     Compare them path by path. Raises as `simulate` does.
     """
     _check_kinds(problem, policy)
+    days = settlement_days(problem, day)
     paths, seed = _checked_numbers(paths, seed, None, "exact", None)
     lags = [_whole("each of lags", lag, 0, _LONGEST_LAG, "it is the days until proceeds can be spent") for lag in lags]
     request = _request(problem, policy, paths, seed, initial, None, None, progress)
-    request = request._replace(most_lag=max(lags, default=0), days=_trading_days(problem, day))
+    request = request._replace(most_lag=max(lags, default=0), days=days)
     requests = [request._replace(lag=lag) for lag in lags]
     return [_simulation(request, "exact", _exact(request)) for request in requests]
 
@@ -353,8 +354,18 @@ def _request(
     return _Request(problem, policy, paths, seed, named, (inventory, money), steps, batch, progress)
 
 
-def _trading_days(problem: Problem, day: float) -> int:
-    """Days in the horizon, each as long as `day`."""
+def settlement_days(problem: Problem, day: float = TRADING_DAY) -> int:
+    """Days in the horizon, each as long as `day`; `ValueError` where no purchase could ever wait for one of them."""
+    name = type(problem).__name__
+    if "cash" not in problem.names or problem.units["time"] != "years":
+        raise ValueError(
+            f"settlement is for a dealer with a cash account and time in years, and {name} is none; leave it out"
+        )
+    if getattr(problem, "credit_line", None) is None and getattr(problem, "margin", None) is None:
+        raise ValueError(
+            f"settlement loses nothing where nothing limits what {name} borrows; give a credit_line or a margin, or "
+            "leave it out"
+        )
     length = float(day)
     days = round(float(problem.horizon) / length) if length > 0 else 0
     if days < 1 or abs(days * length / float(problem.horizon) - 1) > 1e-6:

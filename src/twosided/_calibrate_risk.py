@@ -55,7 +55,7 @@ def calibrate_risk(
         solution = commands._solve(case.problem, case.method, summary)
         summary["solution"] = commands._solution_data(solution, case)
         summary["risk_aversion"] = found.to_dict()
-        (folder / CASE).write_text(case.to_toml(commands._HEADER), encoding="utf-8")
+        (folder / CASE).write_text(case.to_toml(commands._header(summary)), encoding="utf-8")
         solution.save(folder / SOLUTION)
         write_summary(folder, summary)
         _write_page(folder, case, solution, folder / REPORT)

@@ -27,7 +27,6 @@ from ._terminal import (
     print_solution,
 )
 
-_HEADER = f"Written by twosided {__version__}. Run it again: twosided simulate case.toml"
 _DEMO_PATHS = 50_000
 _SAMPLE_PATHS, _SAMPLE_INTERVALS = 2_000, 120  # for the bands and pictures of a report
 
@@ -75,7 +74,11 @@ def simulate(path: Path, out: Path | None, given: Mapping[str, Any], market: str
 
 
 def _check_playable(case: Case) -> None:
-    """Refuse a market that cannot take the problem, before any work."""
+    """Refuse a market or a settlement that cannot take the problem, before any work."""
+    if case.simulation.settlement:
+        from .validation.simulation import settlement_days
+
+        settlement_days(case.problem)
     if case.market is not None:
         from .validation.markets import check_market
 
@@ -168,11 +171,14 @@ def report(run: Path) -> None:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Put the case file's name before what is wrong with the problem it states."""
+    """Put a file's name before what is wrong with what it states, once."""
     try:
         yield
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: {one_line(error)}") from error
+        said = one_line(error)
+        names = (name for name in (str(path), path.name) if said.startswith((f"{name}:", f"{name},")))
+        name = next(names, None)
+        raise UserError(f"{path}: {said}" if name is None else f"{path}{said.removeprefix(name)}") from error
 
 
 def _summary(command: str, case: Case) -> dict[str, Any]:
@@ -333,7 +339,7 @@ def _write(
     from .validation.markets._file import append_played
 
     method = case.method if solution is None else solution.method
-    (folder / CASE).write_text(replace(case, method=method).to_toml(_HEADER), encoding="utf-8")
+    (folder / CASE).write_text(replace(case, method=method).to_toml(_header(summary)), encoding="utf-8")
     if solution is not None:
         solution.save(folder / SOLUTION)
         summary["solution"] = _solution_data(solution, case)
@@ -426,14 +432,36 @@ def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
     """What the report notes at its end."""
     versions = ", ".join(f"{name} {number}" for name, number in summary["versions"].items())
     seconds = ", ".join(f"{what} {took:.1f} s" for what, took in summary["seconds"].items())
-    again = {"demo": "simulate", "calibrate": "solve"}.get(summary["command"], summary["command"])
     return {
         "made by": f"twosided {summary['twosided']}, command {summary['command']}, on {summary['date']}",
         "versions": versions,
         "took": seconds + " (compiling included)",
-        "again": f"twosided {again} case.toml, with the case.toml in this folder",
-        "data": "solution.nc and simulation.nc hold every number shown, with units; summary.json the main ones",
+        "again": f"{_again(summary)}, with the case.toml in this folder",
+        "data": _kept(summary),
     }
+
+
+def _header(summary: Mapping[str, Any]) -> str:
+    """What a run's case.toml says at its top."""
+    return f"Written by twosided {summary['twosided']}. Run it again: {_again(summary)}"
+
+
+def _again(summary: Mapping[str, Any]) -> str:
+    """The command that does a run once more from its own case.toml, which holds all that has a place there."""
+    command = {"demo": "simulate", "calibrate": "solve"}.get(summary["command"], summary["command"])
+    return summary.get("again", f"twosided {command} case.toml")
+
+
+def _kept(summary: Mapping[str, Any]) -> str:
+    """Which files hold the numbers that a page shows."""
+    files = [file for part, file in (("solution", SOLUTION), ("simulation", SIMULATION)) if part in summary]
+    if not files:
+        return "summary.json holds every number shown"
+    hold = f"{' and '.join(files)} hold{'s' if len(files) == 1 else ''}"
+    return f"{hold} what was {' and '.join(_DONE[file] for file in files)}, with units; summary.json all other numbers"
+
+
+_DONE = {SOLUTION: "solved", SIMULATION: "simulated"}
 
 
 def _as_session(text: str | None) -> tuple[float, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,14 @@ from ._errors import UserError, one_line
 from ._progress import announce
 from ._runs import CASE, FRONTIER, REPORT, new_run, read_summary, write_summary
 
+_POINTS = 64
 _LOWEST, _HIGHEST = 1 / 32, 2.0  # of the case's own risk aversion
 
 
 def frontier(
     path: Path,
     out: Path | None,
-    points: int,
+    points: int | None,
     low: float | None,
     high: float | None,
     readings: Sequence[str],
@@ -30,15 +32,17 @@ def frontier(
 ) -> None:
     """Compute and certify a case's frontier.
 
-    low, high: ends of the range of risk aversions, by default from 1/32 of the case's own to twice that.
+    points:    how many risk aversions, 64 by default.
+    low, high: ends of their range, by default from 1/32 of the case's own to twice that.
     given:     paths, seed, workers and scheduler, where they were said.
     """
     from .validation._frontier_readings import READINGS
     from .validation.frontier import frontier as compute
 
     case = read_case(path)
+    case = replace(case, simulation=replace(case.simulation, seed=given.get("seed", case.simulation.seed)))
     out = out or Path("runs") / f"{case.name}-frontier"
-    aversions = _range(case, path, points, low, high)
+    aversions = _range(case, path, points or _POINTS, low, high)
     kept = out.with_name(f"{out.name}.blocks")
     names = [name.strip().replace("-", "_") for text in readings for name in text.split(",")]
     with new_run(out) as folder:
@@ -60,8 +64,10 @@ def frontier(
             ended = SystemExit(stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT)
             ended.add_note(f"finished points are kept in {kept}: the same command goes on from there")
             raise ended from None
-        summary = _summary(case, found, time.perf_counter() - started)
-        (folder / CASE).write_text(case.to_toml(f"Written by twosided {__version__}."), encoding="utf-8")
+        again = _again({"points": points, "from": low, "to": high, "paths": given.get("paths")}, names)
+        summary = _summary(case, found, time.perf_counter() - started) | {"again": again}
+        header = f"Written by twosided {__version__}. Run it again: {again}"
+        (folder / CASE).write_text(case.to_toml(header), encoding="utf-8")
         found.save(folder / FRONTIER)
         write_summary(folder, summary)
         _write_page(folder / REPORT, found, case, summary)
@@ -80,6 +86,14 @@ def write_again(run: Path) -> None:
     case = replace(read_case(run), name=summary["name"])
     found = Frontier.load(run / FRONTIER)
     write_whole(run / REPORT, lambda part: _write_page(Path(part), found, case, summary))
+
+
+def _again(asked: Mapping[str, Any], readings: Sequence[str]) -> str:
+    """The command as it was given, but for the seed, which the case.toml holds, and for who computed."""
+    words = [word for name, value in asked.items() if value is not None for word in (f"--{name}", repr(value))]
+    return shlex.join(
+        ["twosided", "frontier", "case.toml", *words, *(["--readings", ",".join(readings)] * bool(readings))]
+    )
 
 
 def _range(case: Case, path: Path, points: int, low: float | None, high: float | None) -> Any:
@@ -133,7 +147,7 @@ def _write_page(path: Path, found: Any, case: Case, summary: Mapping[str, Any]) 
         "made by": f"twosided {summary['twosided']}, command frontier, on {summary['date']}",
         "versions": versions,
         "took": f"{summary['seconds']['frontier']:.1f} s (compiling included, finished blocks of an earlier run not)",
-        "again": "twosided frontier case.toml, with the case.toml in this folder",
+        "again": f"{summary.get('again', 'twosided frontier case.toml')}, with the case.toml in this folder",
         "data": "frontier.nc holds every number shown, with units; summary.json the main ones",
     }
     write_frontier_report(path, found, title=f"Which risk aversion? {case.name}", units=case.units, facts=facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,9 +37,9 @@ def regret(
     with commands._naming(path):
         commands._check_playable(case)
         errors = _errors(case.problem, wrong)
-    out = out or Path("runs") / case.name
+    out = out or Path("runs") / f"{case.name}-regret"
     with new_run(out) as folder:
-        summary = commands._summary("regret", case)
+        summary = commands._summary("regret", case) | {"again": _again(wrong)}
         with commands._naming(path):
             solution = commands._solve(case.problem, case.method, summary)
             summary["regret"] = _regret(case, errors, summary)
@@ -47,6 +48,11 @@ def regret(
     print_solution(solution, case)
     print_regret(summary["regret"])
     commands._print_place(out)
+
+
+def _again(wrong: Sequence[str]) -> str:
+    """The command as it was given, without what the run's case.toml holds: paths, seed and market."""
+    return shlex.join(["twosided", "regret", "case.toml", *(word for text in wrong for word in ("--wrong", text))])
 
 
 def _errors(problem: Any, asked: Sequence[str]) -> dict[str, Any]:

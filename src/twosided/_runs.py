@@ -60,9 +60,10 @@ def _check_replaceable(out: Path) -> None:
 def is_run(folder: Path) -> bool:
     """Whether a folder holds a run that this tool wrote."""
     try:
-        return "twosided" in json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    return isinstance(found, dict) and "twosided" in found
 
 
 def _take_place(part: Path, out: Path) -> None:
@@ -91,14 +92,25 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What `write_summary` wrote; raises `UserError` where the folder holds no run."""
+    """What `write_summary` wrote; raises `UserError` where the folder holds no run, or its summary was changed."""
     if not is_run(folder):
         raise UserError(f"{folder} holds no run of twosided; give the folder that a run wrote, such as runs/demo")
     summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    for key in ("name", "command", "date", "versions", "seconds"):
+    for key, kind in _STATED.items():
         if key not in summary:
             raise UserError(f"{folder / SUMMARY}: {key} is missing; run the case again")
+        if not isinstance(summary[key], kind):
+            raise UserError(
+                f"{folder / SUMMARY}: {key} must be {_KINDS[kind]}, got {summary[key]!r}; run the case again"
+            )
+    for part, seconds in summary["seconds"].items():
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise UserError(f"{folder / SUMMARY}: seconds.{part} must be a number, got {seconds!r}; run the case again")
     return summary
+
+
+_STATED = {"name": str, "command": str, "date": str, "versions": dict, "seconds": dict}
+_KINDS = {str: "a text", dict: "a table of names and values"}
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -127,7 +128,7 @@ def _versions() -> dict[str, str]:
 def _again(file: Path | None, options: Mapping[str, Any]) -> str:
     given = {**SYNTHETIC, **options} if file is None else options
     words = ["twosided", "study", *([] if file is None else [file.name])]
-    return " ".join([*words, *(f"--{name} {value}" for name, value in given.items())])
+    return shlex.join([*words, *(word for name, value in given.items() for word in (f"--{name}", str(value)))])
 
 
 def _print(found: Any) -> None:

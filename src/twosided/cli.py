@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Every run writes one folder: case.toml, solution.nc, simulation.nc, summary.json and report.html.",
+    epilog="Every run writes one folder: report.html, summary.json, and the files that their numbers come from.",
 )
 
 INTERRUPTED, TERMINATED = STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
@@ -196,7 +196,7 @@ def study(
         Path | None, typer.Option(metavar="CASE.toml", help="The dealer whose quotes a panel's are held against.")
     ] = None,
     stocks: Annotated[int | None, typer.Option(min=2, help="Of the synthetic panel.")] = None,
-    days: Annotated[int | None, typer.Option(min=2, help="Of the synthetic panel.")] = None,
+    days: Annotated[int | None, typer.Option(min=16, help="Of the synthetic panel.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the synthetic panel.")] = None,
     out: Out = None,
 ) -> None:
@@ -217,7 +217,9 @@ def study(
 @app.command()
 def frontier(
     case: CaseFile,
-    points: Annotated[int, typer.Option(min=1, help="How many risk aversions, evenly in their logarithm.")] = 64,
+    points: Annotated[
+        int | None, typer.Option(min=1, help="How many risk aversions, evenly in their logarithm; 64 by default.")
+    ] = None,
     low: Annotated[float | None, typer.Option("--from", help="The least; by default 1/32 of the case's own.")] = None,
     high: Annotated[float | None, typer.Option("--to", help="The greatest; by default twice the case's own.")] = None,
     readings: Annotated[

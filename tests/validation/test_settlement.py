@@ -90,6 +90,13 @@ def test_what_cannot_settle_is_refused_in_one_line():
         ts.simulate(dealer(), steady, 10, settlement=1, day=0.003)
     with pytest.raises(ValueError, match="settlement is for the model's own exact fills"):
         ts.simulate(dealer(), steady, 10, fills="linear", steps=10, settlement=1)
+    with pytest.raises(ValueError, match="settlement loses nothing where nothing limits what StockCashDealer borrows"):
+        settlement_loss(dealer(credit_line=None), steady, (1,), 10)
+    lots = MODELS.InventoryDealer(
+        0.3, 20.0, MODELS.Exponential(0.9, 0.3), MODELS.Exponential(0.7, 0.4), 1.0, 6, MODELS.RunningPenalty(0.01, 0.0)
+    )
+    with pytest.raises(ValueError, match="settlement is for a dealer with a cash account and time in years, and Inv"):
+        ts.simulate(lots, lambda t, state: Quotes(0.5, 0.5), 10, settlement=1, day=1.0)
     with pytest.raises(ValueError, match="settlement must be from 0 to 10, got -1"):
         ts.simulate(dealer(), steady, 10, settlement=-1)
 
