@@ -170,6 +170,22 @@ def test_a_broken_lobster_file_is_one_line_that_names_file_line_and_mend(tmp_pat
         ([*BINANCE[:7], BINANCE[7][:60]], r"trades.txt, line 8: expected '<local ns> <json>'"),
         ([BINANCE[0], BINANCE[1].replace("61800.30", "much")], r"line 2: a trade message without its usual numbers"),
         ([BINANCE[0], BINANCE[1].replace('"m"', '"n"')], r"line 2: a trade message without its usual numbers"),
+        *(
+            ([*BINANCE[:2], BINANCE[2].replace(old, new), *BINANCE[3:]], r"line 3: a trade message without its usual")
+            for old, new in (
+                (f'"T": {EIGHT + 5}', f'"T": "{EIGHT + 5}"'),
+                (f'"T": {EIGHT + 5}', '"T": NaN'),
+                (f'"T": {EIGHT + 5}', '"T": -5'),
+                ('"q": "0.1"', '"q": "nan"'),
+                ('"q": "0.1"', '"q": "-2"'),
+                ('"q": "0.1"', '"q": "inf"'),
+                ('"m": false', '"m": "false"'),
+                ('"m": false', '"m": 0'),
+                ('"p": "61800.40"', '"p": "1e12"'),
+                ('"p": "61800.40"', '"p": true'),
+            )
+        ),
+        ([BINANCE[0].replace(f'"T": {EIGHT}', '"T": NaN'), *BINANCE[1:]], r"line 1: a bookTicker message without"),
         ([BINANCE[0].replace("61800.30", "61800.10"), BINANCE[1]], r"line 1: its bid is above its ask"),
         (BINANCE[:1], r"trades.txt: no trade messages; record the streams"),
         (BINANCE[1:3], r"trades.txt: no bookTicker messages; record the streams"),
@@ -219,9 +235,26 @@ def test_a_session_outside_the_file_or_over_a_halt_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"must open before it closes"):
         messages.check_session((36_005.0, 36_001.0))
     halted = lobster(tmp_path, LOBSTER_MESSAGE + "36003.0,7,0,0,-1,-1\n", LOBSTER_BOOK + "1000300,10,999900,30\n")
-    with pytest.raises(DataError, match=r"trading was halted at 36003 s; choose a session without the halt"):
+    with pytest.raises(DataError, match=r"trading was halted from 36003 to 36010 s; choose a session without the"):
         read_messages(halted).check_session((36_001.0, 36_009.0))
     assert read_messages(halted).check_session((36_001.0, 36_002.0)) == (36_001.0, 36_002.0)
+
+
+def test_a_session_inside_a_halt_is_refused_and_one_after_it_is_not(tmp_path):
+    halt = "".join(f"{time},7,0,0,{price},-1\n" for time, price in ((36_003.0, -1), (36_005.0, 0), (36_006.5, 1)))
+    halted = read_messages(lobster(tmp_path, LOBSTER_MESSAGE + halt, LOBSTER_BOOK + "1000300,10,999900,30\n" * 3))
+    assert halted.halts == ((36_003.0, 36_006.5),)
+    for session in ((36_004.0, 36_004.5), (36_005.5, 36_006.0), (36_006.0, 36_009.0), (36_001.0, 36_003.0)):
+        with pytest.raises(DataError, match=r"trading was halted from 36003 to 36006.5 s; choose a session without"):
+            halted.check_session(session)
+    assert halted.check_session((36_006.5, 36_009.0)) == (36_006.5, 36_009.0)
+
+
+def test_a_file_that_begins_in_a_halt_is_halted_from_its_beginning(tmp_path):
+    resumed = read_messages(
+        lobster(tmp_path, LOBSTER_MESSAGE + "36002.0,7,0,0,1,-1\n", LOBSTER_BOOK + "1000300,10,999900,30\n")
+    )
+    assert resumed.halts == ((36_000.0, 36_002.0),)
 
 
 def test_google_on_2012_06_21_has_the_stated_market_orders(real_data):

@@ -9,8 +9,10 @@ quotes after the trades that moved them.
 from __future__ import annotations
 
 import json
+import math
 import re
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from ._types import BestQuotes, DataError, Messages, Prints
 
 PRICE_UNIT = 1e-8  # finer than any price the venue quotes, so that decimal strings become whole numbers
 _DAY = 86_400_000
+_LATEST = 10**14  # ms: the year 5138, within which times and prices are exact
+_DEAREST = 2**53
 
 
 def read_binance(name: str, lines: list[str]) -> Messages:
@@ -28,10 +32,10 @@ def read_binance(name: str, lines: list[str]) -> Messages:
         kind = message.get("e")
         try:
             if kind == "trade" and message.get("X", "MARKET") == "MARKET":
-                side = -1 if message["m"] else 1
-                trades.append((number, message["T"], _price(message["p"]), float(message["q"]), side))
+                price, size = _price(message["p"]), _size(message["q"])
+                trades.append((number, _time(message["T"]), price, size, _side(message["m"])))
             elif kind == "bookTicker":
-                quotes.append((number, message["T"], _price(message["b"]), _price(message["a"])))
+                quotes.append((number, _time(message["T"]), _price(message["b"]), _price(message["a"])))
         except (KeyError, TypeError, ValueError, OverflowError):
             raise DataError(
                 f"{name}, line {number}: a {kind} message without its usual numbers; fetch it again"
@@ -58,11 +62,39 @@ def _message(name: str, number: int, line: str) -> dict:
     return inner if isinstance(inner, dict) else message
 
 
-def _price(text: str) -> int:
-    price = round(float(text) / PRICE_UNIT)
-    if price <= 0:
+# What a field may hold; where something else is there these raise, and the reader names the line.
+
+
+def _time(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _LATEST:
+        raise ValueError
+    return value
+
+
+def _price(text: Any) -> int:
+    price = round(_number(text) / PRICE_UNIT)
+    if not 0 < price < _DEAREST:
         raise ValueError
     return price
+
+
+def _size(text: Any) -> float:
+    size = _number(text)
+    if not 0 < size < math.inf:
+        raise ValueError
+    return size
+
+
+def _side(buyer_is_maker: Any) -> int:
+    if type(buyer_is_maker) is not bool:
+        raise ValueError
+    return -1 if buyer_is_maker else 1
+
+
+def _number(text: Any) -> float:
+    if isinstance(text, bool):
+        raise TypeError
+    return float(text)
 
 
 def _check_order(name: str, what: str, found: list[tuple]) -> None:

@@ -2,8 +2,8 @@
 
 Message columns: seconds after midnight, type (1 new, 2 partial cancel, 3 delete, 4 visible execution, 5
 hidden execution, 6 cross trade, 7 halt), order id, size, price in 1e-4 dollars, direction of the *resting*
-order: the aggressor is the other side. Book columns: ask price, ask size, bid price, bid size, then the next
-level.
+order: the aggressor is the other side. A halt's price is -1 where it begins, 0 where quotes may come again, 1
+where trading does. Book columns: ask price, ask size, bid price, bid size, then the next level.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def read_lobster(name: str, message: bytes, book_name: str, book: bytes) -> Mess
         prints=prints,
         span=span,
         session=_session(max(span[0], math.ceil(quotes.time[0])), span[1]),
-        halts=tuple(float(t) for t in time[(kind == _HALT) & (price <= 0)]),
+        halts=_halts(span, time[kind == _HALT], price[kind == _HALT]),
     )
 
 
@@ -122,6 +122,19 @@ def _span(name: str, time: np.ndarray) -> tuple[float, float]:
     if stated:
         return min(first, int(stated[1]) / 1e3), max(last, int(stated[2]) / 1e3)
     return first, last
+
+
+def _halts(span: tuple[float, float], time: np.ndarray, price: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """From halt to resumption; one that was there before the file, or outlasts it, reaches to the file's end."""
+    found, since = [], span[0]
+    halted = bool(price.size) and price[0] >= 0
+    for when, what in zip(time.tolist(), price.tolist(), strict=True):
+        if what > 0 and halted:
+            found.append((since, when))
+        elif what <= 0 and not halted:
+            since = when
+        halted = what <= 0
+    return (*found, (since, span[1])) if halted else tuple(found)
 
 
 def _session(first: float, last: float) -> tuple[float, float]:

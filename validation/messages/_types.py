@@ -89,7 +89,7 @@ class Messages:
     price_unit:  dollars per whole unit of `bid`, `ask` and `price`.
     span:        (first, last) second that the file covers.
     session:     (open, close) that a calibration uses unless told otherwise, seconds.
-    halts:       times at which trading was halted.
+    halts:       (from, to) while trading was halted, seconds.
     """
 
     source: str
@@ -99,7 +99,7 @@ class Messages:
     prints: Prints
     span: tuple[float, float]
     session: tuple[float, float]
-    halts: tuple[float, ...] = ()
+    halts: tuple[tuple[float, float], ...] = ()
 
     @cached_property
     def market_orders(self) -> MarketOrders:
@@ -145,7 +145,8 @@ class Messages:
                 f"{self.source}: session ({opening:g}, {closing:g}) reaches outside the file; "
                 f"choose it within ({first:g}, {self.span[1]:g}) seconds after midnight"
             )
-        stopped = [t for t in self.halts if opening <= t <= closing]
-        if stopped:
-            raise DataError(f"{self.source}: trading was halted at {stopped[0]:g} s; choose a session without the halt")
+        for since, until in self.halts:
+            if opening < until and since <= closing:
+                halt = f"from {since:g} to {until:g} s"
+                raise DataError(f"{self.source}: trading was halted {halt}; choose a session without the halt")
         return opening, closing
