@@ -24,6 +24,10 @@ from .hawkes import Hawkes
 FEWEST = 10
 """Events of a component below which no fit is tried."""
 PADDED = 1024
+_FARTHEST = math.log(1e20)
+"""From where the search begins, in the logarithms: beyond, it runs away, as it does from events at one instant."""
+_EDGE = 0.999
+"""Branching ratio of the process that stands for one that runs away."""
 
 
 class HawkesErrors(NamedTuple):
@@ -42,7 +46,9 @@ class HawkesFit(NamedTuple):
     log_likelihood: at the top.
     events:         behind the fit.
     converged:      whether the gradient vanishes at the top and the likelihood falls in all directions. Where it does
-                    not, the data do not tell the parameters apart, and the errors mean nothing.
+                    not, the data do not tell the parameters apart, and the errors mean nothing. Nor does a process
+                    converge that runs away, its branching ratio 1 or more, as the likeliest does where the rate rises
+                    all along: its jumps are then lowered to a ratio of 0.999, and there are no errors.
     """
 
     hawkes: Hawkes
@@ -102,15 +108,23 @@ def fit_hawkes(times: Any, components: Any, horizon: float, *, speeds: int = 1, 
     padded = np.pad(times, (0, fill), constant_values=float(horizon)), np.pad(marks, ((0, fill), (0, 0)))
     minus = _Minus(free, shape, *padded, np.asarray(horizon, float))
 
+    start = np.log(_guess(seen, float(horizon), free.size, speeds))
+
+    def at(logs: np.ndarray) -> np.ndarray:
+        return np.exp(np.clip(logs, start - _FARTHEST, start + _FARTHEST))
+
     def loss(logs: np.ndarray) -> tuple[float, np.ndarray]:
         """By the logarithms, which keep the signs, and per event, which keeps the first step short."""
-        value, slope = minus.with_slope(np.exp(logs))
-        return value / times.size, slope * np.exp(logs) / times.size
+        x, within = at(logs), np.abs(logs - start) < _FARTHEST
+        value, slope = minus.with_slope(x)
+        return value / times.size, np.where(within, slope * x, 0.0) / times.size
 
-    start = _guess(seen, float(horizon), free.size, speeds)
-    best = minimize(loss, np.log(start), jac=True, method="BFGS", options={"gtol": 1e-7})
-    x, value, slope, curvature = _polished(np.exp(best.x), minus)
-    top = _is_peak(curvature, x)
+    best = minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-7})
+    x, value, slope, curvature = _polished(at(best.x), minus)
+    if calmed := _branching(unpacked(x, free, shape)) >= 1:
+        x = _calmed(x, free, shape)
+        value, slope = minus.with_slope(x)
+    top = not calmed and _is_peak(curvature, x)
     covariance = np.linalg.inv(curvature) if top else np.full_like(curvature, np.nan)
     errors = np.sqrt(np.diag(covariance))
     return HawkesFit(
@@ -186,6 +200,18 @@ _value_and_slope = eqx.filter_jit(jax.value_and_grad(_minus))
 _curvature = eqx.filter_jit(jax.hessian(_minus))
 _log_density = eqx.filter_jit(log_density)
 _passed = eqx.filter_jit(passed)
+
+
+def _branching(law: Parameters) -> float:
+    return float(np.max(np.abs(np.linalg.eigvals((law.jumps / law.decays).sum(axis=-1)))))
+
+
+def _calmed(x: np.ndarray, free: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The parameters with jumps lowered, all by one factor, until the branching ratio is `_EDGE`."""
+    jumps = slice(shape[0], x.size - shape[2])
+    calm = x.copy()
+    calm[jumps] *= _EDGE / _branching(unpacked(x, free, shape))
+    return calm
 
 
 def _is_peak(curvature: np.ndarray, x: np.ndarray) -> bool:

@@ -1,5 +1,6 @@
 """Hawkes processes: exact simulation, the likelihood, and what fits of simulated events find again."""
 
+import warnings
 from itertools import pairwise
 
 import jax
@@ -113,6 +114,25 @@ def test_a_fit_finds_the_parameters_within_their_errors():
     plausible([chi2.sf(total, degrees), chi2.cdf(total, degrees)])
     spread = np.sum(np.square(z))
     assert 0.5 < spread / degrees < 2  # the errors are neither half nor twice what they should be
+
+
+@pytest.mark.parametrize("kind", ["a rising rate", "events twice each"])
+def test_a_fit_without_a_top_ends_unconverged(kind):
+    rng = np.random.default_rng(4)
+    if kind == "a rising rate":
+        times = np.sort(50 - rng.exponential(3.0, 600))
+    else:
+        times = np.repeat(np.sort(rng.uniform(0, 500, 400)), 2)
+    times = times[times > 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit = fit_hawkes(times, np.zeros(times.size, int), 500.0 if kind == "events twice each" else 50.0)
+    assert not fit.converged
+    assert np.isfinite(fit.log_likelihood)
+    assert fit.hawkes.branching < 1
+    if kind == "a rising rate":
+        assert fit.hawkes.branching == pytest.approx(0.999)
+        assert np.all(np.isnan(fit.errors.baseline))
 
 
 def test_a_fit_holds_at_zero_what_is_said_not_to_excite():
