@@ -1,5 +1,6 @@
 """Sweeps: many cases in one dataset that is the same whoever computed it, and however often it was interrupted."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import xarray as xr
 
 import twosided as ts
+from twosided.models.case import from_data
 from twosided.validation.sweeps import _blocks, _running
 from twosided.validation.sweeps._blocks import Store, cut
 
@@ -63,6 +65,65 @@ def test_every_case_of_a_sweep_is_the_case_solved_by_itself(undisturbed):
         assert float(case["value"]) == pytest.approx(float(alone.value()), rel=1e-12)
         np.testing.assert_allclose([case["bid"], case["ask"]], alone.quotes(), rtol=1e-10)
         assert int(case["result"]) == 0
+
+
+def test_cases_of_other_grids_are_solved_in_groups_and_come_in_the_order_asked_for(tmp_path, monkeypatch):
+    """Interleaved: the limit is the inner axis. Solved for real in the slow test below."""
+    solved = []
+
+    def columns(statement):
+        problems = [from_data(each) for each in json.loads(statement)["cases"]]
+        assert len(problems) == BLOCK
+        assert len({problem.max_inventory for problem in problems}) == 1
+        solved.extend(problems)
+        value = np.array([problem.volatility + problem.max_inventory for problem in problems], float)
+        names = ("value", "expected_wealth", "bid", "ask", "error_estimate")
+        return {**dict.fromkeys(names, value), "result": np.zeros(BLOCK, np.int8)}
+
+    monkeypatch.setattr(_running, "compute", columns)
+    over = {"volatility": [0.2, 0.3, 0.4], "max_inventory": [6, 4]}
+    data = ts.validation.sweep(PROBLEM, over, tmp_path / "limits.nc", method=METHOD, block=BLOCK, progress=False)
+    assert len(solved) == 8  # two blocks for each limit
+    np.testing.assert_allclose(data["value"], [[6.2, 4.2], [6.3, 4.3], [6.4, 4.4]], rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_a_sweep_over_the_limit_is_each_case_solved_by_itself(tmp_path):
+    over = {"volatility": [0.2, 0.4], "max_inventory": [6, 4]}
+    data = ts.validation.sweep(PROBLEM, over, tmp_path / "limits.nc", method=METHOD, block=BLOCK, progress=False)
+    for i, sigma in enumerate(over["volatility"]):
+        for j, limit in enumerate(over["max_inventory"]):
+            alone = ts.solve(
+                ts.models.InventoryDealer(
+                    sigma, 20.0, PROBLEM.bid_demand, PROBLEM.ask_demand, 1.0, limit, PROBLEM.objective
+                ),
+                METHOD,
+            )
+            assert float(data["value"][i, j]) == pytest.approx(float(alone.value()), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("initial", "said"),
+    [
+        ({"stock": 1.0}, "initial: InventoryDealer has no state 'stock'; its state is inventory"),
+        ({"inventory": 9.0}, "initial: inventory=9 lies beyond the limit of 6; start within it"),
+        ({"inventory": float("nan")}, "initial: inventory must be finite, got nan"),
+    ],
+)
+def test_a_start_that_is_none_is_refused_before_any_work(initial, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        sweep(tmp_path / "sweep.nc", initial=initial)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_that_fails_before_its_first_block_leaves_nothing(tmp_path, monkeypatch):
+    def fail(statement):
+        raise ValueError("cash=-50 lies outside the solved range")
+
+    monkeypatch.setattr(_running, "compute", fail)
+    with pytest.raises(ValueError, match="outside the solved range"):
+        sweep(tmp_path / "sweep.nc")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_file_names_axes_units_and_the_full_case(undisturbed):

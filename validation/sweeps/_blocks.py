@@ -8,6 +8,7 @@ killed at any moment leaves a whole block or none.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -113,6 +114,11 @@ class Store:
         if statement != block.statement or digest != _digest(columns):
             raise ValueError(f"{path} does not hold what its name says; delete it, and run again")
         return columns
+
+    def leave(self) -> None:
+        """Drop the folder if nothing was finished."""
+        with contextlib.suppress(OSError):  # there are blocks in it
+            self.folder.rmdir()
 
     def clear(self) -> None:
         """Drop all blocks, and the folder."""

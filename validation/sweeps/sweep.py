@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from ...hjb.solution import NotConverged, Result, method_to_data, write_whole
@@ -46,26 +47,30 @@ def sweep(
                the same, bit for bit, on machines of one kind, whoever computed it. A file that holds this very sweep
                is returned at once.
     initial:   named state at which value and quotes are read off at time 0; zero where it says nothing.
-    block:     cases solved in one batched call; all blocks have one size, so that they run in one program.
+    block:     cases solved in one batched call; all blocks have one size, so that they run in one program. Cases that
+               differ in more than numbers, such as in `max_inventory`, are in blocks of their own, filled up with
+               their last case.
     workers:   None for threads of this process, or a number of local processes (a script that asks for them needs
                the usual `if __name__ == "__main__":`).
     scheduler: address of a Dask scheduler, whose workers then do the work.
 
     The dataset holds value, expected wealth, quotes, the error estimate, and `result`: how each solve ended.
-    Raises `ValueError` for an empty axis, an unknown parameter or an impossible value, a path that holds something
-    else, and a cluster that cannot be had; no work is begun before all that is known.
+    Raises `ValueError` for an empty axis, an unknown parameter or an impossible value, an initial state that is none
+    or lies beyond a case's limit, a path that holds something else, and a cluster that cannot be had; no work is begun
+    before all that is known.
     """
     path = Path(path)
     base, axes = case.to_data(problem), _axes(problem, over)
     method = default_method(problem) if method is None else method
     if isinstance(block, bool) or not isinstance(block, int) or block < 1:
         raise ValueError(f"block must be a whole number of cases of at least 1, got {block!r}")
-    start = {name: float(value) for name, value in as_state(problem, initial or {}).items()}
+    start = _start(problem, initial or {})
     cases = [_with(base, axes, values) for values in itertools.product(*axes.values())]
-    for stated in cases:
-        case.from_data(stated)  # so that an impossible value is refused now
+    problems = [case.from_data(stated) for stated in cases]  # so that an impossible value is refused now
+    _check_inside(problems, start)
     settings = {"method": method_to_data(method), "initial": start}
-    blocks = cut("solve", cases, settings, block)
+    groups = _alike(problems)
+    blocks = [each for group in groups for each in cut("solve", [cases[i] for i in group], settings, block)]
     attributes = {
         "title": "twosided sweep",
         "case": json.dumps({"problem": base, "over": axes, **settings, "block": block}, sort_keys=True),
@@ -75,18 +80,51 @@ def sweep(
     if finished is not None:
         return finished
     store = Store(path.with_name(f"{path.name}.blocks"))
-    run(
-        blocks,
-        store,
-        task=f"solving {len(cases):,} cases",
-        workers=workers,
-        scheduler=scheduler,
-        progress=progress,
-    )
-    data = _dataset(problem, axes, joined(blocks, store), attributes)
+    try:
+        run(
+            blocks,
+            store,
+            task=f"solving {len(cases):,} cases",
+            workers=workers,
+            scheduler=scheduler,
+            progress=progress,
+        )
+    except BaseException:
+        store.leave()
+        raise
+    place = np.argsort(np.concatenate(groups))
+    columns = {name: column[place] for name, column in joined(blocks, store).items()}
+    data = _dataset(problem, axes, columns, attributes)
     write_whole(path, lambda part: data.to_netcdf(part, engine="h5netcdf"))
     store.clear()
     return data
+
+
+def _start(problem: Any, initial: Mapping[str, float]) -> dict[str, float]:
+    try:
+        start = {name: float(value) for name, value in as_state(problem, initial).items()}
+    except TypeError as error:
+        raise ValueError(f"initial: {error}") from None
+    wrong = [name for name, value in start.items() if not np.isfinite(value)]
+    if wrong:
+        raise ValueError(f"initial: {wrong[0]} must be finite, got {start[wrong[0]]:g}")
+    return start
+
+
+def _check_inside(problems: Sequence[Any], start: Mapping[str, float]) -> None:
+    """Raise `ValueError` where a case's inventory would start beyond its limit."""
+    name = problems[0].names[0]
+    limit = min(float(getattr(problem, "limit", np.inf)) for problem in problems)
+    if abs(start[name]) > limit * (1 + 1e-12):
+        raise ValueError(f"initial: {name}={start[name]:g} lies beyond the limit of {limit:g}; start within it")
+
+
+def _alike(problems: Sequence[Any]) -> list[list[int]]:
+    """The places of problems that differ in numbers only, in the order in which each kind first comes."""
+    groups: dict[Any, list[int]] = {}
+    for place, problem in enumerate(problems):
+        groups.setdefault(jax.tree.structure(problem), []).append(place)
+    return list(groups.values())
 
 
 def solve_cases(cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Columns:
