@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._randomness import key_of
+from ._capacity import check_capacity
+from ._wide import joined
 from .hybrid import Course, DayFigures, Setting, begin, trading_day
 from .population import People, Population
 from .quotes import DealerQuotes
@@ -34,9 +36,10 @@ def watch_day(
     """
     if isinstance(markets, bool) or not isinstance(markets, int) or markets < 1:
         raise ValueError(f"markets must be a whole number of at least 1, got {markets!r}")
+    check_capacity(rules, quotes, population, days=1)
     arrays = setting(rules, quotes, population)
     key, people = jax.tree.map(jnp.asarray, (key_of(seed), population.facing(rules.tick)))
-    figures, course = jax.tree.map(np.asarray, _day(key, arrays, people, markets))
+    figures, course = joined(jax.tree.map(np.asarray, _day(key, arrays, people, markets)))
     check_days(figures)
     return WatchedDay(np.asarray(arrays.moments.minute), figures, course)
 

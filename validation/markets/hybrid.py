@@ -12,9 +12,9 @@ An investor who comes
 3. else, where trades are negotiated, meets one other investor, and they trade half-way if there is a price for both.
 
 The dealer honours its quotes for any size, posts no orders, and may owe cash and stock. Whoever names a price that is
-no multiple of the tick, the dealer too, has it rounded in its own favour: down who buys, up who sells. Nobody sends what
-the rules would refuse. What is left at the close is cancelled. The next day's reference price is the average price of
-today's trades, today's where there was none.
+no multiple of the tick, the dealer too, has it rounded in its own favour: down for who buys, up for who sells. Nobody
+sends what the rules would refuse. What is left at the close is cancelled. The next day's reference price is the average
+price of today's trades, today's where there was none.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ..matching.engine import replay
 from ..matching.messages import Answer, Kind, Message
 from ..matching.rules import BookRules, OddLots
 from ..matching.sessions import Deal, negotiate
+from ._wide import Wide, product, wide
 from .accounts import DEALER, Accounts, open_accounts
 from .population import Crowd, People, crowd, fundamental_move
 from .quotes import DealerQuotes, on_tick
@@ -44,7 +45,7 @@ NOWHERE = 2**29
 
 
 class Looks(NamedTuple):
-    """What was seen before each arrival, in sums over the day; (books,).
+    """What was seen before each arrival, in sums over the day; (books,), the depth `Wide` until a run ends.
 
     quoted, booked, priced: how often the dealer, the book, and the two together had a price on both sides.
     quote_spread, book_spread, spread: the sum of ask less bid then, ticks. The two floors do not meet, so the best
@@ -59,7 +60,7 @@ class Looks(NamedTuple):
     book_spread: jax.Array
     priced: jax.Array
     spread: jax.Array
-    depth: jax.Array
+    depth: Any
     looked: jax.Array
 
 
@@ -91,7 +92,7 @@ class Today(NamedTuple):
 
 
 class DayFigures(NamedTuple):
-    """The figures of a day; (days, books), whole numbers.
+    """The figures of a day; (days, books), whole numbers; money, excess and square `Wide` until a run ends.
 
     fundamental, price: the fundamental value and the average price of the day's trades, ticks.
     volume, trades, dealt, excess, square: see `Accounts`; the sums refer to the fundamental.
@@ -109,14 +110,14 @@ class DayFigures(NamedTuple):
     volume: jax.Array
     trades: jax.Array
     dealt: jax.Array
-    excess: jax.Array
-    square: jax.Array
+    excess: Any
+    square: Any
     came: jax.Array
     wanted: jax.Array
     filled: jax.Array
-    surplus: jax.Array
+    surplus: Any
     inventory: jax.Array
-    earned: jax.Array
+    earned: Any
     looks: Looks
     refused: jax.Array
     overflowed: jax.Array
@@ -125,7 +126,7 @@ class DayFigures(NamedTuple):
 class Course(NamedTuple):
     """How a day went, arrival by arrival; (arrivals, books), whole numbers.
 
-    inventory, cash: the dealer's after the arrival, units and ticks times units.
+    inventory, cash: the dealer's after the arrival, units and ticks times units, which are `Wide` until a run ends.
     traded, price: units that the arrival traded, a call right after it included, and their average price in ticks, 0
                    where nothing was; in a market without a continuous auction all are at that price.
     dealt:         units of them that the dealer traded.
@@ -134,7 +135,7 @@ class Course(NamedTuple):
     """
 
     inventory: jax.Array
-    cash: jax.Array
+    cash: Any
     traded: jax.Array
     price: jax.Array
     dealt: jax.Array
@@ -246,9 +247,9 @@ def _look(market: Market, now: Moment, today: Today, quotes: tuple[jax.Array, ja
     sides = bids.astype(jnp.int32) + asks.astype(jnp.int32)
     # What the dealer must take at once is the largest order that anybody may bring.
     seen = where(now.dealer | now.continuous, resting + sides * population.most * _number(rules.lot), 0)
-    sums = [sum_of for pair in (quotes, best, together) for sum_of in _spread(*pair)]
+    sums: list[Any] = [sum_of for pair in (quotes, best, together) for sum_of in _spread(*pair)]
     looked = (now.dealer | now.continuous).astype(jnp.int32)
-    return Looks(*(old + new for old, new in zip(looks, [*sums, seen, looked], strict=True)))
+    return Looks(*(old + new for old, new in zip(looks, [*sums, wide(seen), looked], strict=True)))
 
 
 def _spread(bid: jax.Array, ask: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -261,12 +262,13 @@ def _called(market: Market, rules: BookRules) -> Market:
     """All orders collected so far trade at one price, which is also what the dealer quotes around from then on."""
     left, cleared = call(market.auction, market.anchor, rules)
     anchor = where(cleared.volume > 0, cleared.price, market.anchor)
-    return market._replace(auction=left, accounts=market.accounts.record_all(cleared.fills), anchor=anchor)
+    accounts = market.accounts.record_all(cleared.fills).carried()
+    return market._replace(auction=left, accounts=accounts, anchor=anchor)
 
 
 def open_market(population: People, accounts: Accounts, today: Today, reference: jax.Array) -> Market:
     """The markets before anyone has come; `reference` (books,) is the price that the dealer quotes around."""
-    books, investors, ticks = accounts.cash.shape[0], population.investors, population.prices
+    books, investors, ticks = accounts.stock.shape[0], population.investors, population.prices
     # A price is rounded by less than a tick beyond what anybody expects.
     origin = today.fundamental - population.reach - (_number(today.rules.tick) - 1)
     none = jnp.zeros(books, jnp.int32)
@@ -278,7 +280,7 @@ def open_market(population: People, accounts: Accounts, today: Today, reference:
         wanted=jnp.zeros_like(accounts.stock),
         opening=accounts.stock,
         refused=none,
-        looks=Looks(*[none] * len(Looks._fields)),
+        looks=Looks(*[none] * len(Looks._fields))._replace(depth=wide(none)),
     )
 
 
@@ -311,7 +313,7 @@ def trading_day(
 
     start = open_market(population, state.accounts, today, state.reference)
     close, course = lax.scan(come, start, (arrivals, setting.moments))
-    accounts = close.accounts
+    accounts = close.accounts.carried()
     reference = where(accounts.volume > 0, accounts.average_price, state.reference)
     after = State(fundamental, reference, accounts)
     return after, _figures(state, after, close, people), course
@@ -346,10 +348,10 @@ def _figures(before: State, after: State, close: Market, people: Crowd) -> DayFi
     accounts = after.accounts
     got = accounts.stock - close.opening
     paid = before.accounts.cash - accounts.cash
-    gain = people.value * got - paid
+    gain = product(people.value, got) - paid
 
-    def worth(state: State) -> jax.Array:
-        return state.accounts.cash[:, DEALER] + state.fundamental * state.accounts.stock[:, DEALER]
+    def worth(state: State) -> Wide:
+        return state.accounts.cash[:, DEALER] + product(state.fundamental, state.accounts.stock[:, DEALER])
 
     def people_with(field: jax.Array) -> jax.Array:
         return (field[:, 1:] != 0).sum(axis=1, dtype=jnp.int32)
@@ -365,7 +367,7 @@ def _figures(before: State, after: State, close: Market, people: Crowd) -> DayFi
         came=people_with(close.wanted),
         wanted=close.wanted[:, 1:].sum(axis=1, dtype=jnp.int32),
         filled=people_with(got),
-        surplus=gain[:, 1:].sum(axis=1, dtype=jnp.int32),
+        surplus=gain[:, 1:].sum(),
         inventory=accounts.stock[:, DEALER],
         earned=worth(after) - worth(before),
         looks=close.looks,

@@ -100,8 +100,8 @@ class Population:
         prices = 2 * (self.reach + tick - 1) + 1  # either end may be rounded beyond what anybody expects
         if prices > MOST_PRICES:
             raise ValueError(
-                f"Population: dispersion {self.dispersion} of a start of {self.start} ticks asks for {prices} prices, more "
-                f"than the {MOST_PRICES} of a book; lower start or dispersion"
+                f"Population: dispersion {self.dispersion} of a start of {self.start} ticks asks for {prices} prices, "
+                f"more than the {MOST_PRICES} of a book; lower start or dispersion"
             )
         names = ("start", "step", "most", "highest", "lowest", "endowment")
         numbers = {name: np.int32(getattr(self, name)) for name in names}

@@ -16,6 +16,8 @@ from scipy.stats import t as student
 from ...hjb import FiniteDifference, solve
 from .. import _batches
 from .._randomness import key_of
+from ._capacity import check_capacity
+from ._wide import joined
 from .hybrid import DayFigures, Setting, State, run_days
 from .population import People, Population
 from .quotes import DealerQuotes, calibrated_dealer, no_dealer, quote_table
@@ -85,7 +87,7 @@ def measures(figures: DayFigures, population: Population) -> dict[str, np.ndarra
     return {
         "volatility": deviation(np.diff(f.fundamental + average, axis=1)),
         "error": percent * np.sqrt(np.mean(average**2, axis=1)),
-        "dispersion": percent * np.sqrt(np.maximum(within, 0)),
+        "dispersion": percent * np.sqrt(np.maximum(within, 0)),  # below 0 by rounding alone
         "quote_spread": seen(f.looks.quote_spread, f.looks.quoted),
         "book_spread": seen(f.looks.book_spread, f.looks.booked),
         "spread": seen(f.looks.spread, f.looks.priced),
@@ -236,6 +238,7 @@ def simulate_markets(
     for name, value, least in (("markets", markets, 1), ("days", days, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    check_capacity(rules, quotes, population, days)
     books = min(markets, 256) if batch is None else batch
     arrays = setting(rules, quotes, population)
     key, people = jax.tree.map(jnp.asarray, (key_of(seed), population.facing(rules.tick)))
@@ -246,6 +249,7 @@ def simulate_markets(
         return out
 
     state, figures = _batches.compute(run, markets, books, f"simulating {markets:,} markets", progress, double=False)
+    state, figures = joined((state, figures))
     check_days(figures)
     return state, figures
 

@@ -12,6 +12,7 @@ from scipy.stats import chi2
 import twosided as ts
 from twosided.validation._randomness import key_of
 from twosided.validation.markets import hybrid, rules, study
+from twosided.validation.markets._wide import joined, product, wide
 from twosided.validation.markets.population import Population, crowd
 from twosided.validation.markets.quotes import DealerQuotes, calibrated_dealer, no_dealer, quote_table
 from twosided.validation.markets.rules import AuctionRules, DealerRules, HybridRules, MarketRules, Session, TianjinRules
@@ -205,6 +206,68 @@ def test_an_odd_remainder_stays_where_odd_lots_are_refused():
     state, figures = simulate_markets(each, leaning(25), OWNERS, **dict(RUN, seed=5))
     assert np.all(state.accounts.stock[:, 1:] % 100 == 30)
     assert np.all(figures.volume > 0)
+
+
+def test_sums_of_money_do_not_wrap(ran):
+    # In lots of 200,000 the same market has its figures so many times over, and 32 bits hold neither cash nor squares.
+    lot = 200_000
+    people = replace(PEOPLE, highest=PEOPLE.highest * lot, lowest=PEOPLE.lowest * lot)
+    state, large = simulate_markets(replace(HybridRules(), lot=lot), leaning(3 * lot), people, **RUN)
+    small_state, small = ran["hybrid"]
+    for name in ("volume", "dealt", "excess", "square", "wanted", "surplus", "inventory", "earned"):
+        np.testing.assert_array_equal(getattr(large, name), lot * getattr(small, name), err_msg=name)
+    for name in ("cash", "stock"):
+        np.testing.assert_array_equal(getattr(state.accounts, name), lot * getattr(small_state.accounts, name))
+    np.testing.assert_array_equal(large.looks.depth, lot * small.looks.depth)
+    np.testing.assert_array_equal(large.price, small.price)
+    assert min(np.abs(state.accounts.cash).max(), large.square.max(), large.surplus.max()) > 2**31
+    assert measures(large, people)["dispersion"] == pytest.approx(measures(small, PEOPLE)["dispersion"])
+
+
+def test_two_words_count_like_one_long_number():
+    rng = np.random.default_rng(8)
+    size, price = (rng.integers(-(2**20), 2**20, (3, 40)).astype(np.int32) for _ in range(2))
+    by = np.array([2**15 + 7, 2**30 + 11, 2**31 - 1], np.int32)
+
+    @jax.jit
+    def count(size: jax.Array, price: jax.Array, by: jax.Array) -> Any:
+        money = product(size, price)
+        total = money.sum()
+        return money, total, total - money[:, 1] + wide(size[:, 0]), total // by
+
+    money, total, difference, over = joined(jax.tree.map(np.asarray, count(size, price, by)))
+    exact = size.astype(np.int64) * price
+    np.testing.assert_array_equal(money, exact)
+    np.testing.assert_array_equal(total, exact.sum(axis=1))
+    np.testing.assert_array_equal(difference, exact.sum(axis=1) - exact[:, 1] + size[:, 0])
+    np.testing.assert_array_equal(over, exact.sum(axis=1) // by)
+    assert np.abs(exact).max() > 2**37
+
+
+def test_runs_that_outgrow_their_numbers_are_refused_before_they_start():
+    def refused(said: str, lot: int = 1, **people: Any) -> None:
+        each = replace(HybridRules(), lot=lot)
+        with pytest.raises(ValueError, match=said):
+            simulate_markets(each, no_dealer(), Population(**people), markets=1, days=2)
+
+    refused("asks for 80001 prices, more than the 65536 of a book; lower start or dispersion", start=200_000)
+    refused(r"units traded in a day may come to 20,402,000,000, and a run can count to 2,147,483,648; lower", lot=10**6)
+    refused("units held by the dealer", lot=10**5, highest=10**8, lowest=-(10**8))
+    refused("money that changes hands", lot=5 * 10**4, start=90_000, dispersion=0.02, highest=10**8)
+    refused("squared prices of a day, by volume,", lot=5 * 10**4, start=50_000, dispersion=0.1)
+
+
+@pytest.mark.slow
+def test_ten_ticks_for_one_change_no_relative_figure():
+    figures = []
+    for start in (1000, 10_000):
+        people = Population(start=start)
+        study = hybrid_study(people, markets=16, days=4, risk_aversion=0.2 / start)
+        figures.append({name: study.sample[name]["dispersion"] for name in study.sample})
+    for name, coarse in figures[0].items():
+        assert coarse.mean() > 1
+        # Expected prices are rounded to 0.1% and to 0.01% of the start, quotes likewise.
+        assert figures[1][name].mean() == pytest.approx(coarse.mean(), rel=0.02), name
 
 
 def test_lost_orders_void_a_study(ran):
