@@ -133,18 +133,6 @@ class CurrencyEquation:
         self._fills(theta, intensities)
         return Bands(intensities).mean_jump(self.spacing, np.ones(self.q.size) if into is None else into)
 
-    def doubt(self, theta: np.ndarray) -> np.ndarray:
-        """By how much `F(theta)` would differ if `theta_q` were a central difference of fourth order."""
-        market = self.problem.hedging
-        if market is None or theta.size < 5:
-            return np.zeros_like(theta)
-        slope = np.gradient(theta, self.spacing, edge_order=2)
-        slope[2:-2] = (8 * (theta[3:-1] - theta[1:-3]) - theta[4:] + theta[:-4]) / (12 * self.spacing)
-        gain = market.gain(slope + float(market.impact) * self.q)
-        doubt = np.abs(gain - self._hedge(theta)[0])
-        doubt[[0, -1]] = 0.0  # nothing is traded past the limit
-        return doubt
-
     def _fills(self, theta: np.ndarray, table: np.ndarray | None) -> np.ndarray:
         """What clients are worth per day; their intensities go into `table`."""
         total = np.zeros_like(theta)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.interpolate import RectBivariateSpline, make_interp_spline
+from scipy.interpolate import RectBivariateSpline
 from scipy.optimize import root_scalar
 
 from ..models._precision import is_traced
@@ -25,6 +25,7 @@ from ..models.currency import CurrencyDealer
 from ..models.currency_book import CurrencyBook
 from ..models.problem import as_state
 from ._currency_equation import Bands, CurrencyEquation
+from ._currency_levels import doubled, extrapolated, left_by_lots
 from ._currency_march import Marched, carried, integrate, march
 from ._tables import Tables, clock
 from .closed_form import ClosedForm
@@ -35,6 +36,7 @@ from .policy import Policy
 from .solution import Solution, check_inside, write_whole
 
 _STEPS, _PER_LOT, _TIMES, _LAW_NODES = 32, 4, 64, 1000
+_COMPARED = 1e-7  # tolerance of a solve that is only compared with
 
 
 class Band(NamedTuple):
@@ -268,51 +270,25 @@ def _by_differences(problem: CurrencyDealer, method: FiniteDifference) -> tuple[
     per_lot, steps = method.nodes_per_lot or _PER_LOT, method.steps or _STEPS
     equations = [CurrencyEquation(problem, per_lot // factor) for factor in ((1, 2, 4) if method.extrapolate else (1,))]
     levels = [march(equation, steps, method.tolerance, method.max_iterations) for equation in equations]
-    theta, error = _extrapolated([level.theta for level in levels])
+    theta, error = extrapolated([level.theta for level in levels], int(equations[-1].jumps[-1]))
     if method.extrapolate:  # what the step in time costs is told by the roughest grid, which is cheapest
         levels.append(march(equations[-1], steps // 2, method.tolerance, method.max_iterations))
-        error = error + _doubled(_doubled(np.abs(levels[-1].theta - levels[-2].theta[::2]), 0), 1, 2)
+        error = error + doubled(doubled(np.abs(levels[-1].theta - levels[-2].theta[::2]), 0), 1, 2)
     least = min(level.least_off_diagonal for level in levels)
     return _tables(equations[0], steps, theta, error, levels), {"least_off_diagonal": least}
 
 
-def _extrapolated(levels: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """`theta` with its first and second orders in the spacing removed, and how much the second of them matters."""
-    if len(levels) == 1:
-        return levels[0], np.full_like(levels[0], np.nan)
-    fine, mid, rough = levels
-    first, second = fine[:, ::2] - mid, mid[:, ::2] - rough
-    both = (5 * first - _doubled(second, 1)) / 3
-    return fine + _doubled(both, 1), np.abs(_doubled(both - first, 1))
-
-
-def _doubled(table: np.ndarray, axis: int, times: int = 1) -> np.ndarray:
-    """Onto twice the times or nodes, linearly in between."""
-    table = np.moveaxis(table, axis, 0)
-    for _ in range(times):
-        woven = np.empty((2 * len(table) - 1, table.shape[1]))
-        woven[::2], woven[1::2] = table, 0.5 * (table[1:] + table[:-1])
-        table = woven
-    return np.moveaxis(table, 0, axis)
-
-
 def _on_lattice(problem: CurrencyDealer, method: Lattice) -> tuple[Tables, dict[str, Any]]:
-    """The error is that of the differences, carried by the monotone generator, and the integrator's tolerance."""
+    """The error is what twice the nodes to the lot change, and the integrator's tolerance."""
     equation, times = CurrencyEquation(problem, 1, wide=True), min(method.times, _TIMES)
     found = integrate(equation, times, method.tolerance)
-    if not np.all(np.isfinite(found.theta)):
-        return _tables(equation, times, found.theta, np.full_like(found.theta, np.nan), [found]), {}
-    chain = CurrencyEquation(problem, 1)
-    share = np.linspace(0.0, 1.0, times + 1)
-    rows = make_interp_spline(share, found.theta, k=min(3, times))
-
-    def moment(tau: float) -> tuple[Bands, np.ndarray]:
-        theta = rows(np.sqrt(tau / float(problem.horizon)))
-        return chain.linearised(theta)[1], equation.doubt(theta)
-
-    error = carried(clock(times) * float(problem.horizon), moment)
-    error += method.tolerance * np.max(np.abs(found.theta))
-    return _tables(equation, times, found.theta, error, [found]), {}
+    error = np.full_like(found.theta, np.nan)
+    if problem.hedging is None:  # then only fills move a position, over whole lots
+        error = np.zeros_like(found.theta)
+    elif np.all(np.isfinite(found.theta)):
+        halves = integrate(CurrencyEquation(problem, 2, wide=True), times, max(method.tolerance, _COMPARED))
+        error = left_by_lots(found.theta, halves.theta, int(equation.jumps[-1]))
+    return _tables(equation, times, found.theta, error + method.tolerance * np.max(np.abs(found.theta)), [found]), {}
 
 
 def _tables(

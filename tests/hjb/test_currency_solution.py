@@ -106,6 +106,57 @@ def test_monotone_differences_are_of_first_order_and_extrapolate_beyond_the_seco
     assert abs(value(4) - exact) < errors[-1] / 20
 
 
+def random_dealer(random):
+    """One to three tiers, sizes of 1, 2 and 5 lots, a limit of 6 to 29 lots, and a market to hedge in."""
+    count = random.integers(1, 4)
+
+    def clients():
+        return MODELS.Logistic(
+            random.uniform(50, 2000, count), random.uniform(-2.5, 1, count), random.uniform(1, 15, count)
+        )
+
+    sizes, shares = np.array([1, 2, 5]) * random.choice([0.5, 1, 3.0]), random.dirichlet([1, 1, 1])
+    return MODELS.CurrencyDealer(
+        volatility=random.uniform(20, 100),
+        horizon=10 ** random.uniform(-2.3, -0.7),
+        bid_demand=clients(),
+        ask_demand=clients(),
+        sizes=sizes,
+        shares=shares / shares.sum(),
+        max_inventory=sizes[0] * random.integers(6, 30),
+        risk_aversion=10 ** random.uniform(-3.5, -2),
+        terminal=random.choice([0, 0.002, 0.01]),
+        hedging=MODELS.Hedging(random.uniform(0, 0.5), 10 ** random.uniform(-5.3, -4), random.choice([0, 2e-3, 8e-3])),
+    )
+
+
+@pytest.mark.slow
+def test_what_is_left_of_a_random_dealer_is_within_the_estimate():
+    """Where the limit is a few lots: up to 15 times the estimate it was with differences, and 26 on the lattice."""
+    random, ratios = np.random.default_rng(3), []
+    for _ in range(14):
+        problem = random_dealer(random)
+        exact = solve(problem, HJB.FiniteDifference(16, 64))
+        found = [solve(problem, method) for method in (HJB.FiniteDifference(), HJB.Lattice())]
+        left = [max(abs(float(each.value() - exact.value())), 0.3 * exact.error_estimate) for each in found]
+        ratios.append([each.error_estimate / error for each, error in zip(found, left, strict=True)])
+        print(float(problem.max_inventory / problem.size), left, np.round(ratios[-1], 1))
+    assert np.all(np.sum(np.array(ratios) > 1, axis=0) >= 13)
+    assert np.all(np.median(ratios, axis=0) < 5)
+
+
+def test_the_lattices_estimate_holds_where_the_limit_is_a_few_lots():
+    """Hedging between whole lots is then far off: by 0.36 bp M, which differences on eight nodes to the lot see."""
+    few = {"sizes": (1.0, 2.0, 5.0), "shares": (0.3, 0.3, 0.4), "max_inventory": 6.0, "risk_aversion": 1e-2}
+    problem = dealer(**few, hedging=MODELS.Hedging(half_spread=0.02, slippage=1e-5, impact=8e-3))
+    exact = solve(problem, HJB.FiniteDifference(8, 16))
+    found = solve(problem, HJB.Lattice(times=8, tolerance=1e-6))
+    left = abs(float(found.value() - exact.value()))
+    print(left, found.error_estimate, exact.error_estimate)
+    assert exact.error_estimate < 0.01 * left
+    assert left < found.error_estimate < 5 * left
+
+
 def test_the_generator_of_finite_differences_has_no_negative_off_diagonals(solved):
     assert solved["differences"].stats["least_off_diagonal"] >= 0
 
