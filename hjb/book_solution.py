@@ -213,12 +213,14 @@ class BookSolution(Solution):
 
     def _inventory(self, t: Any, given: dict[str, Any]) -> Any:
         self._check_time(t)
+        if not is_traced(t) and np.any(np.isnan(t)):
+            raise ValueError(f"t must lie between 0 and the horizon {float(self.problem.horizon):g}, got {t}")
         if unknown := [name for name in given if name not in self.problem.names]:
             as_state(self.problem, {unknown[0]: 0.0})  # raises, naming it
         q = self.problem.coordinate(given)
         if is_traced(q):
             return q
-        if np.any(np.abs(q - np.round(q)) > 1e-9):
+        if not np.all(np.abs(q - np.round(q)) <= 1e-9):  # so written, nan does not pass
             raise ValueError(f"inventory must be a whole number of lots in every asset, got {q}")
         limit = self.problem.limit
         if np.any(np.abs(q) > limit):

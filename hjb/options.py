@@ -125,10 +125,11 @@ def solve_options(book: OptionsBook, method: Any) -> OptionsSolution:
     started = time.perf_counter()
     finest, factors = method.range_for(book), (1, 2, 4) if method.extrapolate else (1,)
     equations = [VegaEquation(book, finest.coarser(factor)) for factor in factors]
-    levels = [
-        march(equation, method.steps // factor, method.tolerance, method.max_iterations)
-        for equation, factor in zip(equations, factors, strict=True)
-    ]
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite, `result` tells
+        levels = [
+            march(equation, method.steps // factor, method.tolerance, method.max_iterations)
+            for equation, factor in zip(equations, factors, strict=True)
+        ]
     u, evidence = (levels[0].u, {}) if len(levels) == 1 else _refined(book, equations, levels)
     error, quote_error = evidence.pop("error", np.nan), evidence.pop("quote_error", np.nan)
     tables = Tables(
@@ -177,6 +178,8 @@ def _refined(
     added: a limit that binds forbids fills from between two nodes on, and what follows from that falls unevenly.
     """
     fine, mid, rough = (level.u for level in levels)
+    if not all(np.all(np.isfinite(level.u)) for level in levels):
+        return fine, {}  # which the solution's `result` says
     first, second = fine[::2, :, ::2, ::2] - mid, mid[::2, :, ::2, ::2] - rough
     axes = (0, 2, 3)
     sizes = [np.sqrt(np.mean(part**2, axis=axes)) for part in (first[::2, :, ::2, ::2], second)]

@@ -254,6 +254,7 @@ def simulate_book(
     start = problem.coordinate(initial or {})
     if start.shape != (problem.dimension,) or not np.all(np.isfinite(start)):
         raise ValueError(f"initial: inventory must be {problem.dimension} finite numbers, got {start}; one per asset")
+    _refuse_start(problem, start)
     windows = WINDOWS if steps is None else steps
     whole, quoting = (with_numbers_as(np.float64, x) for x in (problem, policy))
     edges = float(problem.horizon) * (1 - np.arange(windows + 1) / windows) ** 2
@@ -288,6 +289,19 @@ def simulate_book(
         accrued=ended.accrued,
         price_variance=ended.variance,
     )
+
+
+def _refuse_start(problem: MultiAssetDealer, start: np.ndarray) -> None:
+    if np.any(np.abs(start - np.round(start)) > 1e-9):
+        raise ValueError(f"initial: inventory must be a whole number of lots in every asset, got {start}")
+    beyond = np.flatnonzero(np.abs(start) > problem.limit * (1 + 1e-9))
+    if beyond.size:
+        asset = int(beyond[0])
+        limit = float(np.broadcast_to(problem.limit, start.shape)[asset])
+        raise ValueError(
+            f"initial: inventory={start[asset]:g} lies beyond the limit of +-{limit:g} lots of asset {asset}; start "
+            "within it"
+        )
 
 
 def _run(run_case: _Case, start: np.ndarray, first: int, size: int, report: _batches.Report) -> _Paths:

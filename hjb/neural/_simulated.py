@@ -137,12 +137,17 @@ def value_of(paths: Paths, objective: Any, pair: bool) -> Estimate:
     """The criterion under the learned quotes, from all paths."""
     if pair:  # E - (lambda/2) Var, with Var = E int (variance rate) dt, exact where `h` is
         score = paths.earned - paths.mean_noise - 0.5 * objective.risk_aversion * paths.variance
-        return _mean(score)
+        return _controlled(score, paths.value_noise - paths.mean_noise)  # of `theta - h`, which is that of the last
     with jax.enable_x64(True):
         score = np.asarray(objective.score(paths.earned, paths.charged))
         control = paths.value_noise
         if isinstance(objective, ExponentialUtility):
             control = np.asarray(objective.gain(control, 0.0, 0.0))
+    return _controlled(score, control)
+
+
+def _controlled(score: Any, control: Any) -> Estimate:
+    """The mean of `score`, less noisy by a `control` of mean zero."""
     noise = control - np.mean(control)
     slope = np.sum(score * noise) / max(np.sum(noise**2), 1e-300)
     return _mean(score - slope * control)

@@ -142,6 +142,10 @@ def test_inventories_that_the_lattice_does_not_hold_are_refused(penalised):
         penalised.quotes(0.0, inventory=[1, 2, 3])
     with pytest.raises(ValueError, match="t must lie between 0 and the horizon"):
         penalised.value(2.0)
+    with pytest.raises(ValueError, match="whole number of lots"):
+        penalised.value(0.0, inventory=[np.nan, 0])
+    with pytest.raises(ValueError, match=r"t must lie between 0 and the horizon .* got nan"):
+        penalised.value(np.nan)
     with pytest.raises(TypeError, match="no state 'stock'"):
         penalised.value(0.0, stock=1.0)
 

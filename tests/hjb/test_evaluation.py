@@ -107,6 +107,20 @@ def test_the_best_static_pair_is_worth_more_than_its_neighbours():
     assert np.isnan([float(none.bid), float(none.ask)]).all()  # so averse a dealer does not trade blindly at all
 
 
+@pytest.mark.slow
+def test_an_averse_dealer_at_one_side_of_its_limit_quotes_the_other_side_only():
+    """From 3 of 4 lots: no pair that also bids is worth more than the ask alone, -2.545 by independent equations."""
+    bid, ask = ts.models.Exponential(6.0, 1.5), ts.models.Exponential(4.0, 2.2)
+    objective = ts.models.MeanVariance(0.2)
+    dealer = ts.models.InventoryDealer(0.8, 1.5, bid, ask, 1.0, 4, objective, drift=0.4)
+    (pair,) = best_static_quotes(dealer, [2.0], initial={"inventory": 3.0})
+    moments = ts.hjb.evaluate(dealer, pair)
+    worth = float(moments.expected_wealth(inventory=3.0)) - float(moments.variance_of_wealth(inventory=3.0))
+    assert np.isnan(float(pair.bid))
+    assert float(pair.ask) == pytest.approx(0.3046, abs=2e-3)
+    assert worth == pytest.approx(-2.5450, abs=2e-3)
+
+
 def test_a_policy_that_looks_at_cash_is_refused():
     def cautious(t, state):
         bid = 0.02 + 0.0 * state["stock"] + 0.001 * np.tanh(state["cash"])

@@ -8,6 +8,7 @@ import pytest
 import scipy.linalg
 
 import twosided as ts
+from twosided.hjb.neural._simulated import Paths, value_of
 
 SMALL = ts.hjb.Neural(width=8, points=512, iterations=10, seed=1)
 REACH = 7  # lots of the reference lattice
@@ -113,3 +114,15 @@ def test_bad_settings_and_problems_are_refused_by_name(solved, tmp_path):
     broken.write_bytes(b"no checkpoint")
     with pytest.raises(ValueError, match=r"broken\.npz is no checkpoint"):
         ts.solve(book(), dataclasses.replace(SMALL, checkpoint=str(broken)))
+
+
+def test_noise_of_the_variance_is_taken_out_of_a_simulated_equilibrium():
+    """`int variance dt` falls short of its mean by what the martingale of `theta - h` gains, in units of lambda/2."""
+    random = np.random.default_rng(3)
+    of_mean, of_rest, left = random.standard_normal((3, 4000)) * np.array([[2.0], [0.5], [0.01]])
+    none = np.zeros(4000)
+    variance = 8.0 - of_rest / 0.15 + left
+    paths = Paths(6.0 + of_mean, none, of_mean + of_rest, of_mean, variance, none, none, none)
+    estimate = value_of(paths, ts.models.MeanVariance(0.3), pair=True)
+    assert estimate.error < 1e-4
+    assert abs(estimate.value - (6.0 - 0.15 * 8.0)) < 4 * estimate.error

@@ -180,6 +180,17 @@ def test_too_few_iterations_are_no_solution(book):
     assert not rough.converged
 
 
+@pytest.mark.slow
+def test_a_book_whose_value_runs_away_says_so():
+    """An exponential demand knows no most: fills at any distance outrun the steps."""
+    endless = ts.models.Exponential(7560.0, 150.0)
+    with pytest.warns(ts.hjb.NotConverged, match="not finite"):
+        solution = ts.solve(
+            OptionsBook.published(bid_demand=endless, ask_demand=endless, risk_aversion=0.1), VegaGrid()
+        )
+    assert solution.result.name == "NOT_FINITE"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -200,6 +211,8 @@ def test_states_that_were_not_solved_are_refused_by_name(solution, book):
         solution.value(0.0, vega=2e7)
     with pytest.raises(ValueError, match=r"variance=0.5 lies outside .* widen variance_range"):
         solution.quotes(0.0, variance=0.5)
+    with pytest.raises(ValueError, match=r"t must lie between 0 and the horizon .*, got nan"):
+        solution.value(np.nan)
     with pytest.raises(TypeError, match="no state 'stock'"):
         solution.value(0.0, stock=1.0)
     with pytest.raises(ValueError, match="does not hold the book's variance"):

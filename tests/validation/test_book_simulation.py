@@ -100,6 +100,10 @@ def test_what_a_book_cannot_be_asked_is_refused():
         ts.simulate(book(), FIXED, 1000, fills="linear", steps=10)
     with pytest.raises(ValueError, match="one number per asset on its last axis, 2 here"):
         ts.simulate(book(), FIXED, 1000, initial={"inventory": [1, 2, 3]})
+    with pytest.raises(ValueError, match=r"inventory=-50 lies beyond the limit of \+-\d+ lots of asset 1"):
+        ts.simulate(book(limit=4), FIXED, 1000, initial={"inventory": [1, -50]})
+    with pytest.raises(ValueError, match="initial: inventory must be a whole number of lots"):
+        ts.simulate(book(), FIXED, 1000, initial={"inventory": [0.5, 0]})
     with pytest.raises(TypeError, match="no state 'stock'"):
         ts.simulate(book(), FIXED, 1000, initial={"stock": 1.0})
 
