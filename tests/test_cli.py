@@ -151,6 +151,16 @@ def test_the_help_promises_the_files_that_every_run_writes(run):
     assert set(re.findall(r"\w+\.\w+", promise)) == {"report.html", "summary.json"}
 
 
+def test_the_fewest_days_that_the_help_states_are_those_that_a_study_takes(run, tmp_path):
+    _, out, _ = run("study", "--help")
+    (line,) = (line for line in out if "--days" in line)
+    assert "at least 16" in line
+    assert "x>=2" not in line
+    code, _, err = run("study", "--days", 15, "--out", tmp_path / "run")
+    assert (code, len(err)) == (2, 1)
+    assert "16 days, got 20 and 15" in err[0]
+
+
 def test_the_version_is_printed(run):
     assert run("--version") == (0, [f"twosided {ts.__version__}"], [])
 
@@ -166,7 +176,6 @@ def test_the_version_is_printed(run):
             ("simulate", "x.toml", "--paths", "1"),
             "Invalid value for '--paths': Input should be greater than or equal to 2",
         ),
-        (("study", "--days", "15"), "Invalid value for '--days': Input should be greater than or equal to 16"),
         (("demo", "--seed", "-1"), "Invalid value for '--seed': Input should be greater than or equal to 0"),
     ],
 )

@@ -196,7 +196,7 @@ def study(
         Path | None, typer.Option(metavar="CASE.toml", help="The dealer whose quotes a panel's are held against.")
     ] = None,
     stocks: Annotated[int | None, typer.Option(min=2, help="Of the synthetic panel.")] = None,
-    days: Annotated[int | None, typer.Option(min=16, help="Of the synthetic panel.")] = None,
+    days: Annotated[int | None, typer.Option(help="Of the synthetic panel; at least 16.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the synthetic panel.")] = None,
     out: Out = None,
 ) -> None:
