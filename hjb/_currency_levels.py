@@ -8,7 +8,8 @@ the levels' differences fall by less than a half, those differences count, too.
 
 Measured at no position on 20 random dealers with limits of 6 to 29 lots, against 16 and 32 nodes to the lot: both
 routes' estimates cover 19 of the 20 errors; their medians are 4.9 and 2.3 times the errors', with differences and on
-the lattice. Where a limit is far from every position that is held, it may be fifty times.
+the lattice. Where a limit is far from every position that is held, they may be fifty times; and
+with differences on the published pair, whose largest size is 50 M, limits of 50 and 60 M leave 2.4 and 1.6 times them.
 """
 
 from __future__ import annotations
