@@ -247,9 +247,10 @@ def _look(market: Market, now: Moment, today: Today, quotes: tuple[jax.Array, ja
     sides = bids.astype(jnp.int32) + asks.astype(jnp.int32)
     # What the dealer must take at once is the largest order that anybody may bring.
     seen = where(now.dealer | now.continuous, resting + sides * population.most * _number(rules.lot), 0)
-    sums: list[Any] = [sum_of for pair in (quotes, best, together) for sum_of in _spread(*pair)]
+    sums = [sum_of for pair in (quotes, best, together) for sum_of in _spread(*pair)]
     looked = (now.dealer | now.continuous).astype(jnp.int32)
-    return Looks(*(old + new for old, new in zip(looks, [*sums, wide(seen), looked], strict=True)))
+    new: Any = (*sums, wide(seen), looked)
+    return Looks(*(so_far + more for so_far, more in zip(looks, new, strict=True)))
 
 
 def _spread(bid: jax.Array, ask: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -18,12 +18,19 @@ import numpy as np
 from jax import lax
 
 from .. import _randomness as randomness
+from ..matching.rules import check_whole
 
 FUNDAMENTAL, DESIRE, ARRIVAL, PATIENCE = range(4)
 """Streams of random numbers."""
 
 MOST_PRICES = 2**16
 """On the grid of a book. Random numbers are even on no more either, see `below`."""
+MOST_INVESTORS = 2**14 - 1
+"""So many that nobody can trade 2^15 times in a session, as sums in two words ask; see `_wide.Wide.carried`."""
+
+_COUNTED = {"investors": "people", "start": "ticks", "most": "lots"} | dict.fromkeys(
+    ("highest", "lowest", "endowment"), "units"
+)
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,15 @@ class Population:
     endowment: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("investors", 2), ("start", 10), ("most", 1), ("highest", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"Population: {name} must be at least {least}, got {getattr(self, name)}")
+        far = 2**30
+        least = {"investors": 2, "start": 10, "most": 1, "highest": 1, "lowest": -far, "endowment": -far}
+        most = {"investors": MOST_INVESTORS, "start": far, "most": MOST_PRICES, "highest": far}
+        for name, bound in least.items():
+            check_whole(f"Population: {name}", getattr(self, name), bound, "it is counted in " + _COUNTED[name])
+            if getattr(self, name) > most.get(name, far):
+                raise ValueError(
+                    f"Population: {name} must be at most {most[name]}, got {getattr(self, name)}; lower it"
+                )
         if not 0 < self.dispersion < 0.9:
             raise ValueError(f"Population: dispersion must lie between 0 and 0.9, got {self.dispersion}; 0.2 is 20%")
         if not 0 <= self.daily_move < 0.2:
@@ -64,6 +77,12 @@ class Population:
         if not self.lowest <= self.endowment <= self.highest:
             raise ValueError(
                 f"Population: endowment must lie within the limits {self.lowest}..{self.highest}, got {self.endowment}"
+            )
+
+        if 2 * self.step + 1 > MOST_PRICES:
+            raise ValueError(
+                f"Population: daily_move {self.daily_move} of a start of {self.start} ticks moves by up to {self.step} "
+                f"ticks a day, more than {MOST_PRICES // 2 - 1}; lower start or daily_move"
             )
 
     @property

@@ -8,13 +8,14 @@ the same compiled step runs every market.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..matching.rules import BookRules, OddLots
+from ..matching.rules import BookRules, OddLots, check_whole, exact_width
 
 ANYTHING = 2**30
 """A price limit that no price reaches."""
@@ -89,12 +90,17 @@ class RuleNumbers(NamedTuple):
 
     def book(self, reference: jax.Array) -> BookRules:
         """The book's rules on a day with these reference prices, (books,): limits inward, as in `price_limits`."""
-        low = -(-reference * (1000 - self.width) // 1000)
-        high = reference * (1000 + self.width) // 1000
+        # In thousands and the rest, so that a large reference does not outgrow 32 bits.
+        move = reference // 1000 * self.width + reference % 1000 * self.width // 1000
         free = self.width < 0
-        low, high = jnp.where(free, 0, low), jnp.where(free, ANYTHING, high)
+        low, high = jnp.where(free, 0, reference - move), jnp.where(free, ANYTHING, reference + move)
         tick, lot, odd_lots = (jnp.asarray(n) for n in (self.tick, self.lot, self.odd_lots))
         return BookRules(tick, lot, odd_lots, low, high)
+
+
+def thousandths(width: float) -> Fraction:
+    """Of a width of price limits, as it is written: 0.0155 are 15.5 of them."""
+    return 1000 * exact_width(width)
 
 
 @dataclass(frozen=True)
@@ -104,10 +110,10 @@ class MarketRules:
     sessions: in the order of the day.
     tick:     prices are multiples of it.
     lot:      sizes are multiples of it, as far as `odd_lots` says so.
-    width:    of the price limits around the day's reference price, such as 0.15; None for no limits.
+    width:    of the price limits around the day's reference price, a multiple of 0.001 such as 0.15; None for none.
 
-    Raises `ValueError` where sessions overlap, nothing is ever open, or a call would have to find orders in a
-    continuous auction before it.
+    Raises `ValueError` for numbers that make no sense, where sessions overlap, nothing is ever open, or a call would
+    have to find orders in a continuous auction before it.
     """
 
     sessions: tuple[Session, ...]
@@ -127,15 +133,15 @@ class MarketRules:
             if matched and after.collecting:
                 raise ValueError(f"the call from {after.start} cannot follow a continuous auction on the same day")
         for name in ("tick", "lot"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.width is not None and not 0 < self.width < 1:
-            raise ValueError(f"width must lie between 0 and 1, got {self.width}; 0.15 is 15%")
+            check_whole(name, getattr(self, name), 1, "leave it out for no such rule")
+        if self.width is not None and thousandths(self.width).denominator != 1:
+            near = Fraction(max(round(thousandths(self.width)), 1), 1000)
+            raise ValueError(f"width must be a multiple of 0.001, got {self.width}; give {float(near)}")
 
     @property
     def numbers(self) -> RuleNumbers:
         """The rules of the book as whole numbers, the same kind for every market."""
-        width = -1 if self.width is None else round(1000 * self.width)
+        width = -1 if self.width is None else int(thousandths(self.width))
         return RuleNumbers(np.int32(self.tick), np.int32(self.lot), np.int32(self.odd_lots), np.int32(width))
 
     def schedule(self, arrivals: int) -> Moment:

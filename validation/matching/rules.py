@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum
-from typing import NamedTuple
+from fractions import Fraction
+from numbers import Integral
+from typing import Any
 
-import jax
+import equinox as eqx
+import numpy as np
+
+from ...models._precision import is_traced
 
 
 class SelfTrade(IntEnum):
@@ -24,32 +29,58 @@ class OddLots(IntEnum):
     ALLOWED = 2
 
 
-class BookRules(NamedTuple):
-    """Rules checked when a message arrives; numbers, or arrays with one number per book.
+class BookRules(eqx.Module):
+    """Rules checked when a message arrives; whole numbers, or arrays with one number per book.
 
     tick:       a price is a multiple of it.
     lot:        a size is a multiple of it, as far as `odd_lots`, a value of `OddLots`, says so.
     lowest, highest: the price limits, both admissible; see `price_limits`.
     self_trade: a value of `SelfTrade`; None lets an owner trade with itself.
+
+    Raises `ValueError` for what cannot be a rule, as far as its numbers are known before a run.
     """
 
-    tick: int | jax.Array | None = None
-    lot: int | jax.Array | None = None
-    odd_lots: int | jax.Array = OddLots.REFUSED
-    lowest: int | jax.Array | None = None
-    highest: int | jax.Array | None = None
-    self_trade: int | jax.Array | None = None
+    tick: Any = None
+    lot: Any = None
+    odd_lots: Any = OddLots.REFUSED
+    lowest: Any = None
+    highest: Any = None
+    self_trade: Any = None
+
+    def __check_init__(self) -> None:
+        for name, least in (("tick", 1), ("lot", 1), ("lowest", -(2**31)), ("highest", -(2**31))):
+            if getattr(self, name) is not None:
+                check_whole(f"BookRules: {name}", getattr(self, name), least, "None for no such rule")
+        for name, kinds in (("odd_lots", OddLots), ("self_trade", SelfTrade)):
+            value = getattr(self, name)
+            if value is not None and not is_traced(value) and not np.all(np.isin(value, list(kinds))):
+                known = ", ".join(f"{kinds.__name__}.{kind.name}" for kind in kinds)
+                raise ValueError(f"BookRules: {name} must be one of {known}, got {value}")
+
+
+def price_limits(reference: int | np.integer, width: float = 0.15) -> tuple[int, int]:
+    """The lowest and highest whole tick within `width` of the reference price: inward, never beyond the limit."""
+    if isinstance(reference, bool) or not isinstance(reference, Integral) or reference <= 0:
+        raise ValueError(f"reference must be a positive whole number of ticks, got {reference!r}")
+    reference = int(reference)
+    move = math.floor(reference * exact_width(width))
+    return reference - move, reference + move
+
+
+def exact_width(width: float) -> Fraction:
+    """The decimal that is written: the binary 0.15 is a hair off, which must neither cost nor win a tick."""
+    if not 0 < width < 1:
+        raise ValueError(f"width must lie between 0 and 1, got {width}; 0.15 is 15%")
+    return Fraction(str(float(width)))
+
+
+def check_whole(name: str, value: Any, least: int, mend: str) -> None:
+    """Raises `ValueError` unless a number, or each of an array, is whole and at least `least`; traced ones pass."""
+    if is_traced(value):
+        return
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iu" or np.any(numbers < least):
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value}; {mend}")
 
 
 NO_RULES = BookRules()
-
-
-def price_limits(reference: int, width: float = 0.15) -> tuple[int, int]:
-    """The lowest and highest whole tick within `width` of the reference price: inward, never beyond the limit."""
-    if not (isinstance(reference, int) and reference > 0):
-        raise ValueError(f"reference must be a positive whole number of ticks, got {reference!r}")
-    if not 0 < width < 1:
-        raise ValueError(f"width must lie between 0 and 1, got {width}; 0.15 is 15%")
-    # 1.15 * 100 is a hair below 115 in binary, which must not cost the last tick.
-    slack = 1e-9 * reference
-    return math.ceil(reference * (1 - width) - slack), math.floor(reference * (1 + width) + slack)

@@ -1,5 +1,6 @@
 """The market of dealer and auction: what is conserved and kept, what the rules change, and against a plain market."""
 
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from twosided.validation.markets.study import (
     measures,
     simulate_markets,
 )
-from twosided.validation.matching.rules import OddLots
+from twosided.validation.matching.rules import OddLots, price_limits
 from twosided.validation.statistics import plausible
 
 # Asymmetric on purpose: short positions are tighter than long ones, few trade at once.
@@ -384,6 +385,13 @@ def test_quotes_are_outward_and_lean_against_the_inventory(quotes):
         calibrated_dealer(PEOPLE, 0.0)
 
 
+def remade(valid: Any, name: str, value: Any) -> None:
+    """What construction says to a value of the wrong type, which under test the type checker would refuse first."""
+    wrong = copy(valid)
+    object.__setattr__(wrong, name, value)
+    wrong.__post_init__()
+
+
 def test_impossible_markets_are_refused():
     with pytest.raises(ValueError, match="end after it starts"):
         Session("10:00", "9:00", dealer=True)
@@ -401,12 +409,47 @@ def test_impossible_markets_are_refused():
         TianjinRules(shares=1001)
     with pytest.raises(ValueError, match="let more than 5 arrive"):
         TianjinRules().schedule(5)
+    for name, value in (("tick", 0), ("tick", 1.5), ("lot", -2)):
+        with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, got {value}; leave it out"):
+            remade(AuctionRules(), name, value)
+    for width, near in ((0.0155, 0.016), (0.0004, 0.001)):
+        with pytest.raises(ValueError, match=rf"width must be a multiple of 0\.001, got {width}; give {near}"):
+            replace(AuctionRules(), width=width)
+    with pytest.raises(ValueError, match="width must lie between 0 and 1, got 15"):
+        replace(AuctionRules(), width=15)
     with pytest.raises(ValueError, match="immediacy is a share"):
         Population(immediacy=1.5)
     with pytest.raises(ValueError, match="at least 2 markets"):
         hybrid_study(PEOPLE, markets=1)
     with pytest.raises(ValueError, match="markets must be a whole number"):
         simulate_markets(AuctionRules(), no_dealer(), PEOPLE, markets=0, days=2)
+
+
+def test_people_that_cannot_be_are_refused_by_name():
+    wrong: list[tuple[str, Any, str]] = [
+        ("investors", 200.5, "people"),
+        ("investors", True, "people"),
+        ("start", float("nan"), "ticks"),
+        ("start", 1000.7, "ticks"),
+        ("most", 2.5, "lots"),
+        ("highest", float("inf"), "units"),
+        ("lowest", -0.5, "units"),
+    ]
+    for name, value, unit in wrong:
+        with pytest.raises(ValueError, match=rf"{name} must be a whole number of at least .*, got {value}; .* {unit}"):
+            remade(Population(), name, value)
+    with pytest.raises(ValueError, match="most must be at most 65536, got 70000; lower it"):
+        Population(most=70_000)
+    with pytest.raises(ValueError, match=r"daily_move 0\.15 of a start of 200000 ticks moves by up to .* lower start"):
+        Population(start=200_000, daily_move=0.15)
+
+
+@pytest.mark.parametrize("width", [0.001, 0.015, 0.15, 0.155, 0.29, 0.999])
+def test_a_markets_limits_are_those_of_the_matching_core(width):
+    references = [1, 7, 100, 333, 999, 10_000, 2_000_000, 2_000_999, 123_456_789]
+    book = replace(AuctionRules(), width=width).numbers.book(jnp.array(references, jnp.int32))
+    limits = zip(np.asarray(book.lowest), np.asarray(book.highest), strict=True)
+    assert list(limits) == [price_limits(reference, width) for reference in references]
 
 
 @pytest.mark.slow

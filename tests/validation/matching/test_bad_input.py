@@ -1,5 +1,7 @@
 """What cannot be right is refused in words at construction, or by an answer that leaves the book as it was."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,25 @@ def test_capacities_are_checked():
         replay(empty_books(2, orders=4, ticks=32), jnp.zeros((3, 5, 6), np.int32), no_fills(2, 4))
 
 
+def test_rules_that_cannot_be_are_refused_by_name():
+    for name, value in (("tick", 0), ("tick", 0.5), ("tick", -2), ("lot", 0), ("lot", np.array([3, 0])), ("lot", True)):
+        with pytest.raises(
+            ValueError, match=rf"BookRules: {name} must be a whole number of at least 1, got .*; None for"
+        ):
+            BookRules(**{name: value})
+    with pytest.raises(ValueError, match=r"BookRules: highest must be a whole number of at least .*, got 99\.5"):
+        BookRules(highest=99.5)
+    with pytest.raises(ValueError, match=r"self_trade must be one of SelfTrade.CANCEL_RESTING, .*, got 7"):
+        BookRules(self_trade=7)
+    with pytest.raises(ValueError, match=r"odd_lots must be one of OddLots.REFUSED, .*, got 3"):
+        BookRules(odd_lots=3)
+    assert BookRules(tick=np.int64(3), lot=jnp.array([1, 2], jnp.int32), self_trade=0).tick == 3
+    jax.jit(lambda tick: BookRules(tick=tick).tick)(0)  # not known before the run
+
+
 def test_price_limits_lie_inward_and_are_checked():
+    assert price_limits(np.int64(100)) == (85, 115)
+    assert price_limits(2_000_999, 0.001) == (1_998_999, 2_002_999)  # 2000.999 away, within a billionth of a tick more
     assert price_limits(100) == (85, 115)
     assert price_limits(101) == (86, 116)  # 85.85 and 116.15
     assert price_limits(2000, 0.1) == (1800, 2200)
@@ -137,7 +157,7 @@ def test_an_order_of_the_same_owner_stops_the_incoming_one_or_is_pulled():
     stopped, outcome = SEND(standing_book(), message(Kind.LIMIT, 1, 30, 124, 5, 4), RULES, fills=2)
     assert Answer(int(outcome.answer[0])) == Answer.SELF_TRADE
     assert (int(outcome.traded[0]), int(stopped.refused[0]), stopped.queue(120)) == (10, 0, [3])
-    rules = RULES._replace(self_trade=SelfTrade.CANCEL_RESTING)
+    rules = replace(RULES, self_trade=SelfTrade.CANCEL_RESTING)
     pulled, outcome = SEND(standing_book(), message(Kind.LIMIT, 1, 30, 124, 5, 4), rules, fills=2)
     assert (int(outcome.traded[0]), int(outcome.pulled[0]), pulled.queue(120), pulled.queue(124)) == (30, 10, [], [])
 
