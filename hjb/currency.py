@@ -29,7 +29,7 @@ from ._currency_levels import doubled, extrapolated, left_by_lots
 from ._currency_march import Marched, carried, integrate, march
 from ._tables import Tables, clock
 from .closed_form import ClosedForm
-from .currency_book import check_known, check_number, restored_book, solve_book, stated
+from .currency_book import check_number, restored_book, solve_book, stated
 from .finite_difference import FiniteDifference
 from .lattice import Lattice
 from .policy import Policy
@@ -173,10 +173,6 @@ class CurrencySolution(Solution):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write NetCDF with units and the full case inside, whole or not at all; returns the path."""
         return _save(self, Path(path))
-
-    def _check_time(self, t: Any) -> None:
-        check_known("t", t)
-        super()._check_time(t)
 
     @property
     def _share(self) -> np.ndarray:

@@ -265,10 +265,6 @@ class CurrencyBookSolution(Solution):
         pairs, method = self.problem.dimension, type(self.method).__name__
         return f"{type(self).__name__}({pairs} pair{'s' if pairs > 1 else ''} by {method}; {self.result.value})"
 
-    def _check_time(self, t: Any) -> None:
-        check_known("t", t)
-        super()._check_time(t)
-
     def _positions(self, given: dict[str, Any]) -> np.ndarray:
         unknown = [name for name in given if name != "inventory"]
         if unknown:

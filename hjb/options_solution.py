@@ -147,8 +147,6 @@ class OptionsSolution(Solution):
         if unknown:
             raise TypeError(f"OptionsBook has no state {unknown[0]!r}; its state is {', '.join(self.names)}")
         self._check_time(t)
-        if not is_traced(t) and np.any(np.isnan(t)):
-            raise ValueError(f"t must lie between 0 and the horizon {float(self.problem.horizon):g}, got {t}")
         named = {"vega": 0.0, "variance": float(self.problem.variance), **state}
         for name, axis in zip(self.names, self.tables.axes, strict=True):
             if not is_traced(named[name]):

@@ -375,7 +375,7 @@ def _march(equation: TargetEquation, share: Any) -> _Marched:
             return state, jax.tree.map(lambda new, old: jnp.where(i == 0, new, old), here, distances)
 
         ended, distances = lax.fori_loop(0, parts.astype(int), go_on, (begun, (jnp.zeros_like(begun.u),) * 2))
-        return ended, _Marched(begun.u, begun.g, *distances, parts * _STAGES)
+        return ended, _Marched(begun.u, begun.g, distances[0], distances[1], parts * _STAGES)
 
     start = _State(*equation.start(), equation.unquoted(), equation.fastest())
     return lax.scan(step, start, (tau, jnp.diff(tau, append=tau[-1:])))[1]

@@ -52,7 +52,7 @@ class Result(enum.Enum):
         "lower the margin, the lot or the horizon"
     )
     SIMULATED_VALUE = (
-        "simulating the quotes does not give the value claimed, or not surely enough; train longer or take more points"
+        "simulating the quotes does not give the value claimed, or not surely; train longer or raise the tolerance"
     )
     EXACT_VALUE = "the value is not that of the exact linear equation; train longer or take more points"
 
@@ -174,7 +174,8 @@ class Solution:
     def _check_time(self, t: Any) -> None:
         if is_traced(t, self.problem.horizon):
             return
-        if np.any(np.asarray(t) < 0) or np.any(np.asarray(t) > self.problem.horizon * (1 + 1e-12)):
+        when = np.asarray(t)
+        if not np.all((when >= 0) & (when <= self.problem.horizon * (1 + 1e-12))):  # so written, nan does not pass
             raise ValueError(f"t must lie between 0 and the horizon {float(self.problem.horizon):g}, got {t}")
 
     @property

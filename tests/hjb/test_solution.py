@@ -83,7 +83,7 @@ def test_beyond_the_limit_the_last_quote_is_kept_but_nothing_is_said_about_value
             ask(0.3, inventory=np.array([0.0, -5.0]))
 
 
-@pytest.mark.parametrize("t", [-0.1, HORIZON + 0.1, np.array([0.0, 3.0])])
+@pytest.mark.parametrize("t", [-0.1, HORIZON + 0.1, np.array([0.0, 3.0]), np.nan])
 def test_a_time_outside_the_horizon_is_refused(solution, t):
     for ask in (solution.value, solution.expected_wealth, solution.quotes):
         with pytest.raises(ValueError, match="between 0 and the horizon 2"):
