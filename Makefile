@@ -22,7 +22,7 @@ help:  ## List the targets
 demo: $(RUN)  ## Calibrate, solve, simulate and report on the sample: runs/demo/report.html
 	$(BIN)/twosided demo --out runs/demo
 
-test: $(DEVELOP)  ## The tests and the notebooks
+test: $(DEVELOP)  ## The tests and a notebook
 	$(PYTEST) -m "not slow"
 
 test-all: $(DEVELOP)  ## The tests with the longer studies

@@ -701,9 +701,9 @@ LONG = {
     ("name", "number", "code", "after"),
     [
         ("solve", signal.SIGINT, 130, 0.0),
-        ("solve", signal.SIGINT, 130, 5.0),
         ("simulate", signal.SIGINT, 130, 5.0),
-        ("solve", signal.SIGTERM, 143, 5.0),
+        pytest.param("solve", signal.SIGINT, 130, 5.0, marks=pytest.mark.slow),
+        pytest.param("solve", signal.SIGTERM, 143, 5.0, marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path, name, number, code, after):

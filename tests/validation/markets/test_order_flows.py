@@ -80,6 +80,7 @@ def test_clustered_orders_have_the_models_mean_and_a_hawkes_process_variance():
         agree(np.mean(away[0] ** 2), reach[0] * mean[0], np.std(away[0] ** 2) / np.sqrt(PATHS), samples=PATHS)
 
 
+@pytest.mark.slow
 def test_orders_that_bring_none_are_the_poisson_markets():
     alone, beside, bursts = play_markets(
         dealer(),

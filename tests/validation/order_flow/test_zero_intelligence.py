@@ -142,6 +142,7 @@ def with_wall(kind: str, books: int) -> Any:
     return mt.replay(empty, stream, mt.no_fills(books, 1))[0]
 
 
+@pytest.mark.slow
 @both_kinds
 def test_orders_come_and_go_at_the_rate_of_their_distance(kind):
     """Without market orders every tick is a queue with infinitely many servers, with known mean and variance."""
