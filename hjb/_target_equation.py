@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ..models.channels import Channel
 from ..models.problem import Problem
@@ -113,7 +112,7 @@ class TargetEquation(eqx.Module):
     def mean_without_fills(self, tau: Any, stock: Any, gap: Any) -> Any:
         return gap + stock * (jnp.exp(self.problem.growth * tau) - self.problem.accrual(tau))
 
-    def change(self, tau: Any, u: Any, g: Any, quoted: tuple[Quoted, Quoted], seek: Any) -> Change:
+    def change(self, tau: Any, u: Any, g: Any, quoted: tuple[Quoted, Quoted], seek: bool) -> Change:
         """Time derivatives at `u` and `g`; where `seek`, better distances are looked for first."""
         slope, mean_slope = self.gap.slope(u), self.gap.slope(g)
         pieces = self.gap.pieces(u, slope, limited=True)
@@ -135,9 +134,9 @@ class TargetEquation(eqx.Module):
         speed = jnp.max(sides[0].rate + sides[1].rate) + self._speed_of_transport()
         return Change(du, dg, sides, speed)
 
-    def _side(self, tau: Any, which: int, square: Any, pieces: Pieces, old: Quoted, seek: Any) -> Side:
+    def _side(self, tau: Any, which: int, square: Any, pieces: Pieces, old: Quoted, seek: bool) -> Side:
         given = (tau, self.problem.channels(tau)[which], self.allowed[which], square, pieces, old)
-        return lax.cond(seek, lambda: self._sought(*given, self.floors[which]), lambda: self._kept(*given))
+        return self._sought(*given, self.floors[which]) if seek else self._kept(*given)
 
     def _transport(self, tau: Any, u: Any, slope: Any, pieces: Pieces, wasted: Any) -> Any:
         """What the Brownian motion, growth and interest do to `u`.

@@ -194,7 +194,7 @@ def _log_rate(problem: Problem, level: Any, highest: float) -> Any:
 
 def _distance(demand: Any, log_rate: Any, unit: float) -> Any:
     """Where demand has fallen to `e^{log_rate}`: by bisection, which every demand allows."""
-    low, high = np.full(np.shape(log_rate), min(_NEAREST, _DEEPEST) * unit), np.full(np.shape(log_rate), unit)
+    low, high = np.full(np.shape(log_rate), _DEEPEST * unit), np.full(np.shape(log_rate), unit)
     wanted = np.exp(log_rate)
     while np.any(short := demand.intensity(high) > wanted):
         high = np.where(short, 2 * high, high)

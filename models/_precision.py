@@ -7,6 +7,7 @@ flip a global switch, so every public number crosses the border here: it enters 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -55,6 +56,15 @@ def check(name: str, value: Any, *, above: float | None = None, least: float | N
     if not good:
         shown = f"{float(value):g}" if value.ndim == 0 else np.array2string(value, threshold=4)
         raise ValueError(f"{name} must be {wanted}, got {shown}" + (f"; {hint}" if hint else ""))
+
+
+def check_single(name: str, given: Any, but: tuple[str, ...] = ()) -> None:
+    """Raise `ValueError` where a field of a dataclass, `but` for some, holds an array in place of one number."""
+    for field in dataclasses.fields(given):
+        value = getattr(given, field.name, None)
+        if field.name not in but and isinstance(value, np.ndarray) and value.ndim:
+            shown = np.array2string(value, threshold=4)
+            raise ValueError(f"{name}: {field.name} must be one number, got {shown}; make one {name} of each")
 
 
 def _as_float64(leaf: Any) -> Any:

@@ -29,7 +29,7 @@ import equinox as eqx
 import numpy as np
 from scipy.special import wrightomega
 
-from ._precision import check, in_float64, parameter
+from ._precision import check, check_single, in_float64, parameter
 from ._stated import Stated
 from .demand import Logistic
 from .problem import Dealer, check_common
@@ -51,7 +51,7 @@ class Hedging(Stated):
         check("Hedging: half_spread", self.half_spread, least=0, hint="it is psi, in bp")
         check("Hedging: slippage", self.slippage, above=0, hint="it is eta, in bp day per M; at zero no rate is best")
         check("Hedging: impact", self.impact, least=0, hint="it is k, in bp per M")
-        check_single("Hedging", self, ("half_spread", "slippage", "impact"))
+        check_single("Hedging", self)
 
     def cost(self, rate: Any) -> Any:
         """`L(v)`, bp M per day."""
@@ -106,7 +106,7 @@ class CurrencyDealer(Dealer):
         check(f"{name}: volatility", self.volatility, least=0, hint="it is in bp per square root of a day")
         check(f"{name}: risk_aversion", self.risk_aversion, least=0, hint="it is gamma, per bp M")
         check(f"{name}: terminal", self.terminal, least=0, hint="a negative charge rewards inventory")
-        check_single(name, self, ("volatility", "horizon", "risk_aversion", "terminal", "max_inventory"))
+        check_single(name, self, but=("sizes", "shares"))
         for side in ("bid_demand", "ask_demand"):
             check_tiers(f"{name}: {side}", getattr(self, side))
         if np.shape(getattr(self.bid_demand, "scale", 0)) != np.shape(getattr(self.ask_demand, "scale", 0)):
@@ -182,14 +182,6 @@ class CurrencyDealer(Dealer):
         price = np.asarray(price)[..., None, :]
         w = wrightomega(-(1 + alpha + beta * price))
         return price + (1 + w) / beta, w / (1 + w), w / beta
-
-
-def check_single(name: str, given: Any, fields: tuple[str, ...]) -> None:
-    """Raise `ValueError` where a field is not one number."""
-    for field in fields:
-        value = getattr(given, field)
-        if isinstance(value, np.ndarray) and value.ndim:
-            raise ValueError(f"{name}: {field} must be one number, got {value}; make one {name} of each")
 
 
 def check_tiers(name: str, demand: Any) -> None:

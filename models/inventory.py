@@ -15,7 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ._precision import check, in_float64, parameter
+from ._precision import check, check_single, in_float64, parameter
 from .channels import Channel
 from .demand import Demand, Exponential
 from .objectives import ExponentialUtility, Objective
@@ -63,6 +63,7 @@ class InventoryDealer(Problem):
     def __check_init__(self) -> None:
         name = type(self).__name__
         check_common(self, name)
+        check_single(name, self)
         check(f"{name}: volatility", self.volatility, least=0, hint="it is in price units per square root of time")
         check(f"{name}: lot", self.lot, above=0, hint="it is the units of the asset traded per fill")
         check(f"{name}: drift", self.drift, hint="it is in price units per unit of time")

@@ -22,7 +22,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ._precision import check, in_float64, parameter
+from ._precision import check, check_single, in_float64, parameter
 from .demand import Demand
 from .objectives import MeanVariance
 from .problem import Dealer, check_common
@@ -57,6 +57,7 @@ class PrintedDealer(Dealer):
     def __check_init__(self) -> None:
         name = "PrintedDealer"
         check_common(self, name)
+        check_single(name, self)
         check(f"{name}: growth", self.growth, hint="it is per year")
         check(f"{name}: volatility", self.volatility, least=0, hint="it is per square root of a year")
         check(f"{name}: rate", self.rate, hint="it is per year")

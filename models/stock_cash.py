@@ -18,7 +18,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ._precision import check, in_float64, is_traced, parameter
+from ._precision import check, check_single, in_float64, is_traced, parameter
 from .channels import Channel
 from .constraints import ForcedReduction, Margin, Overnight, Requirement
 from .demand import Demand
@@ -85,6 +85,7 @@ class StockCashDealer(Problem):
     def __check_init__(self) -> None:
         name = "StockCashDealer"
         check_common(self, name)
+        check_single(name, self)
         check(f"{name}: growth", self.growth, hint="it is per year")
         check(f"{name}: volatility", self.volatility, least=0, hint="it is per square root of a year")
         check(f"{name}: rate", self.rate, hint="it is per year")

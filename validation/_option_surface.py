@@ -49,7 +49,7 @@ class OptionSurface(eqx.Module):
     coefficients: Any
     log_spots: Any
     most: Any
-    error: float = eqx.field(static=True)
+    error: Any
 
     def outside(self, log_spot: Any, variance: Any) -> Any:
         """Whether a state lies beyond what was prepared for."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from . import __version__
 from ._case import Case, read_case
 from ._errors import UserError, one_line
 from ._progress import announce
-from ._runs import CASE, FRONTIER, REPORT, new_run, read_summary, write_summary
+from ._runs import CASE, FRONTIER, REPORT, as_typed, new_run, read_summary, write_summary
 
 _POINTS = 64
 _LOWEST, _HIGHEST = 1 / 32, 2.0  # of the case's own risk aversion
@@ -90,10 +89,7 @@ def write_again(run: Path) -> None:
 
 def _again(asked: Mapping[str, Any], readings: Sequence[str]) -> str:
     """The command as it was given, but for the seed, which the case.toml holds, and for who computed."""
-    words = [word for name, value in asked.items() if value is not None for word in (f"--{name}", repr(value))]
-    return shlex.join(
-        ["twosided", "frontier", "case.toml", *words, *(["--readings", ",".join(readings)] * bool(readings))]
-    )
+    return as_typed("frontier", "case.toml", options={**asked, "readings": ",".join(readings) or None}.items())
 
 
 def _range(case: Case, path: Path, points: int, low: float | None, high: float | None) -> Any:

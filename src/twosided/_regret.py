@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from . import _commands as commands
 from ._case import Case, check_simulation, market_asked_for, read_case
 from ._errors import UserError, one_line
 from ._progress import announce
-from ._runs import new_run
+from ._runs import as_typed, new_run
 from ._terminal import print_case, print_regret, print_solution
 
 _FACTORS = (0.5, 2.0)
@@ -52,7 +51,7 @@ def regret(
 
 def _again(wrong: Sequence[str]) -> str:
     """The command as it was given, without what the run's case.toml holds: paths, seed and market."""
-    return shlex.join(["twosided", "regret", "case.toml", *(word for text in wrong for word in ("--wrong", text))])
+    return as_typed("regret", "case.toml", options=[("wrong", text) for text in wrong])
 
 
 def _errors(problem: Any, asked: Sequence[str]) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,12 @@ def _take_place(part: Path, out: Path) -> None:
             if entry.name not in (*FILES, *STUDIED, FRONTIER):
                 os.rename(entry, out / entry.name)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def as_typed(*words: str, options: Iterable[tuple[str, Any]]) -> str:
+    """A command of this tool as a shell reads it; an option that is None was not given."""
+    given = [word for name, value in options if value is not None for word in (f"--{name}", str(value))]
+    return shlex.join(["twosided", *words, *given])
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:

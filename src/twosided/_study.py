@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from . import __version__
 from ._errors import UserError
 from ._progress import Advance, working_on
-from ._runs import CLEANED, PANEL, REMOVALS, REPORT, SUMMARY, new_run, read_summary, write_summary
+from ._runs import CLEANED, PANEL, REMOVALS, REPORT, SUMMARY, as_typed, new_run, read_summary, write_summary
 
 SYNTHETIC = {"stocks": 20, "days": 60, "seed": 0}
 _MESSAGES, _PANEL_FILE, _DRAWN = "market messages", "a panel in a CSV file", "the synthetic panel"
@@ -126,9 +125,10 @@ def _versions() -> dict[str, str]:
 
 
 def _again(file: Path | None, options: Mapping[str, Any]) -> str:
-    given = {**SYNTHETIC, **options} if file is None else options
-    words = ["twosided", "study", *([] if file is None else [file.name])]
-    return shlex.join([*words, *(word for name, value in given.items() for word in (f"--{name}", str(value)))])
+    """The command with every choice that it took, its defaults too where the panel was drawn."""
+    if file is None:
+        return as_typed("study", options={**SYNTHETIC, **options}.items())
+    return as_typed("study", file.name, options=options.items())
 
 
 def _print(found: Any) -> None:
