@@ -132,7 +132,8 @@ class Equation(eqx.Module):
 
         def at(tau: Any, rows: Rows) -> tuple[Any, Any]:
             moment = self.at(tau)
-            return moment.side(rows, 0).distance, moment.side(rows, 1).distance
+            bid, ask = moment.sides(rows)
+            return bid.distance, ask.distance
 
         return jax.vmap(at)(tau, u)
 
@@ -183,7 +184,7 @@ class Moment(eqx.Module):
         problem, y = self.equation.problem, self.equation.nodes
         transport, slope = self.transport(u)
         cost = problem.objective.running_cost(self.exposure, problem.spread(y) * slope, problem.lots(y))
-        bid, ask = (self.side(u, i) for i in (0, 1))
+        bid, ask = self.sides(u)
         own = jnp.stack([self.income - cost, self.income])
         return Evaluation(transport + own + bid.flow + ask.flow, bid, ask)
 
@@ -205,28 +206,32 @@ class Moment(eqx.Module):
             jnp.concatenate([self.end_slope[:1], slope, self.end_slope[1:]]),
         )
 
-    def side(self, u: Rows, which: int) -> Side:
-        """The optimal distance of one channel (0 bid, 1 ask) at every node, and what its fills contribute."""
-        objective, channel = self.equation.problem.objective, self.channels[which]
-        permitted = self.equation.permitted[which]
-        m = channel.notional
+    def sides(self, u: Rows) -> tuple[Side, Side]:
+        """The optimal distances of both channels (bid, ask) at every node, and what their fills contribute."""
+        changes = [_neighbour(u, channel.side, self.equation.grid.per_lot) - u for channel in self.channels]
+        terms = [(c.demand, c.notional, c.cost) for c in self.channels]
+        each = _together(self._fills, zip(terms, self.equation.permitted, changes, strict=True))
+        bid, ask = (self.with_forced(side, which, changes[which]) for which, side in enumerate(each))
+        return bid, ask
+
+    def _fills(self, terms: tuple[Any, Any, Any], permitted: Nodes, change: Rows) -> Side:
+        """What is filled where a fill changes the unknowns by `change`."""
+        objective, (demand, m, cost) = self.equation.problem.objective, terms
 
         def fills(value_change: Nodes, mean_change: Nodes) -> tuple[Any, Any]:
-            distance = channel.demand.best_response(
-                lambda ratio: objective.income_at(m * ratio, value_change, mean_change) / m + channel.cost
+            distance = demand.best_response(
+                lambda ratio: objective.income_at(m * ratio, value_change, mean_change) / m + cost
             )
             quoting = jnp.isfinite(distance)
             x = jnp.where(quoting, distance, 0.0)
-            z = channel.income(x)
-            rate = jnp.where(quoting, permitted * channel.demand._intensity(x), 0.0)
+            z = m * (x - cost)
+            rate = jnp.where(quoting, permitted * demand._intensity(x), 0.0)
             flow = jnp.stack([rate * objective.gain(z, value_change, mean_change), rate * (z + mean_change)])
             return flow, (distance, rate)
 
-        change = _neighbour(u, channel.side, self.equation.grid.per_lot) - u
-        one, zero = jnp.ones_like(u[0]), jnp.zeros_like(u[0])
-        flow, by_value, (distance, rate) = jax.jvp(fills, tuple(change), (one, zero), has_aux=True)
-        by_mean = jax.jvp(fills, tuple(change), (zero, one), has_aux=True)[1]
-        return self.with_forced(Side(distance, rate, flow, jnp.stack([by_value, by_mean], axis=1)), which, change)
+        one, zero = jnp.ones_like(change[0]), jnp.zeros_like(change[0])
+        flow, slope, (distance, rate) = jax.linearize(fills, *change, has_aux=True)  # one search serves both slopes
+        return Side(distance, rate, flow, jnp.stack([slope(one, zero), slope(zero, one)], axis=1))
 
     def with_forced(self, side: Side, which: int, change: Rows) -> Side:
         """A side with the trades forced on it, `change = (Dtheta, Dh)` by each."""
@@ -236,6 +241,16 @@ class Moment(eqx.Module):
         income = self.channels[which].income(jnp.full_like(often, problem.forced_distance))
         flow, coupling = forced_trades(problem.objective, often, income, change)
         return Side(side.distance, side.rate + often, side.flow + flow, side.coupling + coupling)
+
+
+def _together(f: Any, arguments: Any) -> list[Any]:
+    """`f` of each tuple of arguments, in one pass where they are of one kind: a program half as long to compile."""
+    each = list(arguments)
+    kinds = {(jax.tree.structure(args), tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(args))) for args in each}
+    if len(kinds) > 1:
+        return [f(*args) for args in each]
+    found = jax.vmap(f)(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *each))
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(len(each))]
 
 
 def forced_trades(objective: Any, rate: Any, income: Any, change: Any) -> tuple[Any, Any]:

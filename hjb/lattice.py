@@ -196,7 +196,7 @@ def _is_steep(problem: Problem, grid: Grid) -> Any:
     return (slope > LOG_SLOPE) | (grid.half * slope > LOG_RANGE)
 
 
-@partial(jax.jit, static_argnames=("grid", "chunks"))
+@partial(jax.jit, static_argnames=("grid", "chunks"))  # a filter of leaves would cost a tenth of a small solve
 def _solve_unless_steep(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> tuple[Any, Tables]:
     """Whether the problem is steep, and its solution if not: one call answers both, and a steep one costs no solve."""
 
@@ -295,8 +295,8 @@ def _integrated(stacked: Problem, grid: Grid, shares: Any, tolerance: Any, max_s
         equation = Equation(problem, grid)
 
         def quotes(tau: Any, now: Any) -> Any:
-            moment = equation.at(tau)
-            return [jnp.where(equation.permitted[i] > 0, moment.side(now, i).distance, jnp.nan) for i in (0, 1)]
+            sides = zip(equation.permitted, equation.at(tau).sides(now), strict=True)
+            return [jnp.where(permitted > 0, side.distance, jnp.nan) for permitted, side in sides]
 
         tau = shares * problem.horizon
         bid, ask = jax.vmap(quotes)(tau, rows)

@@ -60,7 +60,7 @@ def _gradient(problem: Any, grid: Grid, u: Any, shares: Any, y: Any, which: int)
 
     def quote(numbers: Any, rows: Any) -> Any:
         stated = eqx.combine(numbers, rest)
-        side = Equation(stated, grid).at(shares[-1] * stated.horizon).side(rows, which)
+        side = Equation(stated, grid).at(shares[-1] * stated.horizon).sides(rows)[which]
         x = y / (stated.size / grid.per_lot) + grid.half
         lower = jnp.clip(lax.stop_gradient(jnp.floor(x)), 0, grid.count - 2)
         ends = jnp.where(jnp.isfinite(side.distance), side.distance, 0.0)
