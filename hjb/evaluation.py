@@ -218,7 +218,10 @@ class _Fixed(Equation):
 class _FixedMoment(Moment):
     quotes: tuple[Any, Any]
 
-    def side(self, u: Any, which: int) -> Side:
+    def sides(self, u: Any) -> tuple[Side, Side]:
+        return self._side(u, 0), self._side(u, 1)
+
+    def _side(self, u: Any, which: int) -> Side:
         change = _neighbour(u, self.channels[which].side, self.equation.grid.per_lot) - u
         return self.with_forced(Side(*_fills(self, which, lambda x: change)), which, change)
 

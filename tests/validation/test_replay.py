@@ -473,6 +473,9 @@ def test_own_orders_that_cannot_be_are_refused():
             OwnOrder(**(fine | wrong))
     with pytest.raises(ValueError, match="multiple of the record's tick, 100, got 999950"):
         replay(day().record(), [OwnOrder(12.5, 1, 999_950, 5)])
+    for size in (3_000_000, 3_000_000_000):  # too large for the sums of a book, and for its numbers
+        with pytest.raises(ValueError, match=f"own order of {size} units: .* takes at most [0-9]+; split the order"):
+            replay(day().record(), [OwnOrder(12.5, 1, 999_900, size)])
 
 
 def test_a_file_is_read_whole_or_in_part_and_refused_in_words(tmp_path):
@@ -480,6 +483,11 @@ def test_a_file_is_read_whole_or_in_part_and_refused_in_words(tmp_path):
     assert (part.book == whole.book[10:30]).all()
     assert part.first_line == 11
     assert all_equal(replay(part))
+    message, book = tmp_path / "D_2012-06-21_0_1_message_1.csv", tmp_path / "D_2012-06-21_0_1_orderbook_1.csv"
+    message.write_text("34200.1,1,7,100,1000000,1\n34200.2,1,8,5.5,1000000,1\n")
+    book.write_text("1000200,100,1000000,100\n1000200,100,1000000,105.5\n")
+    with pytest.raises(DataError, match=r"message_1.csv, line 2: has a number that is not whole; give LOBSTER's own"):
+        read_record(message)
     path = tmp_path / "book.csv"
     path.write_text("1000200,100,1000000,100\n")
     with pytest.raises(DataError, match=r"book.csv: no message file of LOBSTER; give the message csv"):

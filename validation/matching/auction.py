@@ -73,13 +73,13 @@ class AuctionBook(eqx.Module):
 
 
 class Cleared(NamedTuple):
-    """What an auction came to; (books,) but for `bought`, `sold` and `fills`.
+    """What an auction came to; (books,) but for `traded` and `fills`.
 
     price:     the price of all its trades; 0 where there is none.
     volume:    what changed hands.
     imbalance: what was bid less what was asked at that price.
     traded:    by order number, (books, 1 + orders).
-    fills:     who traded with whom, (books, 2 orders): `maker` sells, `taker` buys, both in the order of their turn.
+    fills:     who traded with whom, (books, 2 + 2 orders): `maker` sells, `taker` buys, both in the order of their turn.
     """
 
     price: jax.Array

@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 
     answer:  a value of `Answer`.
     traded:  size traded now.
-    rested:  size now standing in the book under the message's number.
+    rested:  size that this message put into the book; none for a reduction, or a replacement that keeps its turn.
     cancelled: size taken off the order that a cancel, replace or reduce refers to.
     pulled:  size of the owner's own resting orders that was pulled, lest it trade with itself.
     fills:   the trades, in order.

@@ -51,6 +51,9 @@ class BookRules(eqx.Module):
         for name, least in (("tick", 1), ("lot", 1), ("lowest", -(2**31)), ("highest", -(2**31))):
             if getattr(self, name) is not None:
                 check_whole(f"BookRules: {name}", getattr(self, name), least, "None for no such rule")
+        limits = (self.lowest, self.highest)
+        if None not in limits and not is_traced(limits) and np.any(np.greater(*limits)):
+            raise ValueError(f"BookRules: lowest must not exceed highest, got {self.lowest} and {self.highest}")
         for name, kinds in (("odd_lots", OddLots), ("self_trade", SelfTrade)):
             value = getattr(self, name)
             if value is not None and not is_traced(value) and not np.all(np.isin(value, list(kinds))):

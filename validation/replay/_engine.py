@@ -68,15 +68,16 @@ class Seen(NamedTuple):
     ahead: Any  # (slots,)
 
 
-def run_script(script: np.ndarray, sight: Sight, grid: Grid, numbers: int, slots: int) -> Seen:
-    """Send a script, (blocks, block, fields), to an empty book; what was seen, (instructions, ...).
-
-    Raises `ValueError` where more orders rest at once than a book can hold.
-    """
+def book_for(numbers: int, grid: Grid) -> Book:
+    """An empty book in which so many orders can rest; raises `ValueError` where that is more than a book can hold."""
     if numbers > _MOST_ORDERS:
         raise ValueError(f"a book holds {_MOST_ORDERS} orders at once, got {numbers}; replay fewer rows")
     orders = min(-(-numbers // 1024) * 1024, _MOST_ORDERS)
-    book = empty_books(1, orders=orders, ticks=grid.ticks)
+    return empty_books(1, orders=orders, ticks=grid.ticks)
+
+
+def run_script(book: Book, script: np.ndarray, sight: Sight, slots: int) -> Seen:
+    """Send a script, (blocks, block, fields), to a book; what was seen, (instructions, ...)."""
     half = sight.size.shape[1] // 2
     signed = np.concatenate([sight.size[:, :half], -sight.size[:, half:]], axis=1)
     rows = Rows(*(_padded(array) for array in (sight.tick, signed, sight.low, sight.high)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._engine import Seen, run_script
+from ._engine import Seen, book_for, run_script
 from ._grid import lay_grid, look
 from ._outcomes import own_outcomes
 from ._own import OwnOrder
@@ -35,15 +35,17 @@ def replay(record: Record, own_orders: Sequence[OwnOrder] = ()) -> Replayed:
 
     What the ten levels do not tell is assumed by `RULES`, and counted. Takes time in proportion to the record; nothing
     that is given is changed. Raises `DataError` naming the line where an order number cannot be (submitted twice, gone
-    before, more taken off than is left).
+    before, more taken off than is left), and `ValueError` for an own order larger than a book takes.
     """
     own = tuple(own_orders)
     grid = lay_grid(record, [int(order.price) for order in own])
     sight = look(record, grid)
     walk = Walk(record, grid, sight, own)
     walk.run()
+    book = book_for(walk.ledger.numbers, grid)
+    _check_sizes(own, book.layout.most_size)
     table = walk.script.table(_BLOCK)
-    seen = run_script(table, sight, grid, walk.ledger.numbers, walk.schedule.slots)
+    seen = run_script(book, table, sight, walk.schedule.slots)
     lines = Instruction(*table.reshape(-1, table.shape[-1]).T)
     counts = dict.fromkeys(RULES, 0) | walk.counts
     counts["levels_beyond_the_grid"] = sight.beyond
@@ -61,6 +63,15 @@ def replay(record: Record, own_orders: Sequence[OwnOrder] = ()) -> Replayed:
         counts=counts,
         own=own_outcomes(walk, lines, seen),
     )
+
+
+def _check_sizes(own: Sequence[OwnOrder], most: int) -> None:
+    for order in own:
+        if order.size > most:
+            raise ValueError(
+                f"own order of {order.size} units: beside this record a book takes at most {most}; split the order, "
+                "or replay fewer rows"
+            )
 
 
 def _comparison(rows: int, lines: Instruction, seen: Seen) -> tuple[np.ndarray, np.ndarray]:

@@ -67,6 +67,8 @@ def test_rules_that_cannot_be_are_refused_by_name():
         BookRules(self_trade=7)
     with pytest.raises(ValueError, match=r"odd_lots must be one of OddLots.REFUSED, .*, got 3"):
         BookRules(odd_lots=3)
+    with pytest.raises(ValueError, match=r"BookRules: lowest must not exceed highest, got 9 and 2"):
+        BookRules(lowest=9, highest=2)
     assert BookRules(tick=np.int64(3), lot=jnp.array([1, 2], jnp.int32), self_trade=0).tick == 3
     jax.jit(lambda tick: BookRules(tick=tick).tick)(0)  # not known before the run
 
