@@ -42,7 +42,6 @@ class Path(NamedTuple):
     """What a march leaves at `steps/every + 1` times, and over all of its steps."""
 
     u: Any  # (times, 2, nodes, ...)
-    memory: Any
     residual: Any  # the largest
     iterations: Any  # of all steps together
 
@@ -66,35 +65,33 @@ def march(equation: Any, steps: int, every: int, stop: Stop, traced: bool, part:
     """
     start, begin, length = part or (equation.start(), jnp.zeros(()), equation.problem.horizon)
     ends, lengths, implicit, number = _schedule(length, steps)
-    memory = equation.memory()
-    now = equation.at(begin)(start, memory)
-    first = _Step(
-        start, now.rate, 0 * start, 0 * start, jnp.zeros((), bool), now.memory, jnp.zeros(()), jnp.zeros((), int)
-    )
-    kept = jax.tree.map(lambda x: jnp.zeros((steps // every + 1, *x.shape)).at[0].set(x), (start, now.memory))
+    flat = jnp.zeros_like(start)
+    first = _Step(start, flat, flat, flat, jnp.zeros((), bool), equation.memory(), jnp.zeros(()), jnp.zeros((), int))
 
     def step(carry: tuple[_Step, Any], x: Any) -> tuple[tuple[_Step, Any], tuple[Any, Any]]:
         old, kept = carry
         tau, dt, implicit, slot = x
         new = _advance(equation, old, tau, dt, implicit, stop, traced)
-        # what is not yet the time to keep is overwritten by the next step
-        kept = jax.tree.map(lambda whole, part: whole.at[slot].set(part), kept, (new.u, new.memory))
+        kept = kept.at[slot].set(new.u)  # what is not yet the time to keep is overwritten by the next step
         return (new, kept), (new.residual, new.iterations)
 
-    slots = -(-number // every)
-    times = (begin + ends, lengths, implicit, slots)
-    (_, (u, memory)), (residual, iterations) = lax.scan(step, (first, kept), times)
-    return Path(u, memory, jnp.max(residual), jnp.sum(iterations))
+    kept = jnp.zeros((steps // every + 1, *start.shape), start.dtype)
+    times = (begin + ends, lengths, implicit, -(-number // every))
+    (_, u), (residual, iterations) = lax.scan(step, (first, kept), times)
+    return Path(u, jnp.max(residual), jnp.sum(iterations))
 
 
 def _schedule(horizon: Any, steps: int) -> tuple[Any, Any, Any, Any]:
-    """Of every step: the time to go at its end, its length, its implicit share, and the whole step it belongs to."""
+    """Of every step: the time to go at its end, its length, its implicit share, and the whole step it belongs to.
+
+    The first one has no length: it finds the rate at the horizon, in the program that serves all others.
+    """
     whole = horizon * clock(steps)
     number = np.concatenate(
-        [np.repeat(np.arange(1, RANNACHER_STEPS + 1), 2), np.arange(RANNACHER_STEPS + 1, steps + 1)]
+        [[0], np.repeat(np.arange(1, RANNACHER_STEPS + 1), 2), np.arange(RANNACHER_STEPS + 1, steps + 1)]
     )
-    half = np.arange(number.size) < 2 * RANNACHER_STEPS
-    first_half = half & (np.arange(number.size) % 2 == 0)
+    half = np.arange(number.size) <= 2 * RANNACHER_STEPS
+    first_half = half & (np.arange(number.size) % 2 == 1)
     ends = jnp.where(first_half, 0.5 * (whole[number - 1] + whole[number]), whole[number])
     return ends, jnp.diff(ends, prepend=0.0), jnp.where(half, 1.0, 0.5), number
 
@@ -109,7 +106,7 @@ def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, stop: 
         return equation.prepare(g, moment, u, now)
 
     def correct(state: Any) -> Any:
-        u, memory, factors, _, n = state
+        u, memory, factors, _, _, n = state
         now = moment(u, memory)
         if equation.refresh == 1:
             factors = factors_at(u, now)
@@ -118,7 +115,8 @@ def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, stop: 
         gap = known + g * now.rate - u
         scale = jnp.maximum(jnp.max(jnp.abs(u)), jnp.finfo(u.dtype).tiny)
         residual = jnp.max(jnp.abs(gap)) / scale  # before the correction, so an upper bound
-        return u + equation.invert(factors, gap), now.memory, () if equation.refresh == 1 else factors, residual, n + 1
+        kept = () if equation.refresh == 1 else factors
+        return u + equation.invert(factors, gap), now.memory, kept, now.rate, residual, n + 1
 
     # Adams and Bashforth's weights. What corrections leave rings on under Crank-Nicolson, in the bend most of all.
     ahead = old.u + dt * (old.rate + 0.5 * dt * old.trend)
@@ -126,13 +124,14 @@ def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, stop: 
     guess = jnp.where(old.bends, ahead + bend, ahead)
     blank = () if equation.refresh == 1 else jax.eval_shape(lambda u: factors_at(u, moment(u, old.memory)), guess)
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
-    state = (guess, old.memory, blank, jnp.full((), jnp.inf), jnp.zeros((), int))
+    state = (guess, old.memory, blank, old.rate, jnp.full((), jnp.inf), jnp.zeros((), int))
     if traced:
         state, _ = lax.scan(lambda s, _: (correct(s), None), state, length=_TRACED_ITERATIONS)
     else:
-        state = lax.while_loop(lambda s: (s[3] > stop.tolerance) & (s[4] < stop.max_iterations), correct, state)
-    u, memory, _, residual, n = state
-    rate = (u - known) / g
-    trend = (rate - old.rate) / dt
+        state = lax.while_loop(lambda s: (s[-2] > stop.tolerance) & (s[-1] < stop.max_iterations), correct, state)
+    u, memory, _, found, residual, n = state
+    moves = dt > 0
+    rate = jnp.where(moves, (u - known) / jnp.where(moves, g, 1.0), found)
+    trend = jnp.where(moves, rate - old.rate, 0.0) / jnp.where(moves, dt, 1.0)
     bends = jnp.max(jnp.abs(u - ahead - bend)) < jnp.max(jnp.abs(u - ahead))
     return _Step(u, rate, trend, trend - old.trend, bends, memory, residual, n)

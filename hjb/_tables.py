@@ -58,32 +58,26 @@ def row_of(problem: Any, tau: Any, rows: int, power: Any) -> tuple[Any, Any, int
     return day * count + (count - 1) * jnp.where(power == 2, jnp.sqrt(share), share), day * count, count
 
 
-def tabulate(equation: Any, u: Any, residual: Any, iterations: Any, tau: Any = None) -> Tables:
-    """Tables from `u` of shape (times, 2, nodes, ...) at times to go `tau`, by default evenly spaced on the `clock`."""
-    tau = equation.problem.horizon * clock(u.shape[0] - 1) if tau is None else tau
-    bid, ask = equation.distances(tau, u)
-    unknown = jnp.full_like(u[:, 0], jnp.nan)
-    return Tables(tau, equation.axes, u[:, 0], u[:, 1], bid, ask, residual, unknown, unknown, iterations)
+def tabulate(equations: list[Any], paths: list[Any], taus: list[Any]) -> Tables:
+    """The tables of one level, or of three in one with errors: see `_richardson`.
 
-
-def refine(equations: list[Any], levels: list[Tables]) -> Tables:
-    """The tables of three levels in one, with errors: see `_richardson`. A single level is left as it is.
-
-    `equations` belong to the levels and tell quotes. A level may keep as many times as the next one, or twice as many,
-    and likewise for the nodes of each axis.
+    `equations` belong to the levels and tell quotes. A level's path has `u`, (times, 2, nodes, ...) at the times to go
+    in `taus`, `residual` and `iterations`. It may keep as many times as the next one, or twice as many, and likewise
+    for the nodes of each axis.
     """
-    if len(levels) == 1:
-        return levels[0]
-    fine, mid, _ = levels
-    found = extrapolate([jnp.stack([t.value, t.mean], axis=1) for t in levels], equations, judged=1)
-    best = tabulate(equations[0], found.best, fine.residual, fine.iterations, fine.tau)
-    before = tabulate(equations[1], found.coarse, mid.residual, mid.iterations, mid.tau)
+    residual, iterations = jnp.max(jnp.stack([path.residual for path in paths])), sum(path.iterations for path in paths)
 
-    sides = ((best.bid, before.bid), (best.ask, before.ask))
-    bid, ask = (jnp.abs(upper[found.every] - lower) for upper, lower in sides)
-    return best._replace(
-        error=found.error(found.gap[:, :1])[:, 0],
-        quote_error=found.error(jnp.maximum(bid, ask)[:, None])[:, 0],
-        residual=jnp.max(jnp.stack([t.residual for t in levels])),
-        iterations=sum(t.iterations for t in levels),
-    )
+    def tables(u: Any, quotes: Any, error: Any, quote_error: Any) -> Tables:
+        bid, ask = quotes
+        axes, value, mean = equations[0].axes, u[:, 0], u[:, 1]
+        return Tables(taus[0], axes, value, mean, bid, ask, residual, error, quote_error, iterations)
+
+    if len(paths) == 1:
+        u, unknown = paths[0].u, jnp.full_like(paths[0].u[:, 0], jnp.nan)
+        return tables(u, equations[0].distances(taus[0], u), unknown, unknown)
+    found = extrapolate([path.u for path in paths], equations, judged=1)
+    best = equations[0].distances(taus[0], found.best)
+    before = equations[1].distances(taus[1], found.coarse)
+    bid, ask = (jnp.abs(upper[found.every] - lower) for upper, lower in zip(best, before, strict=True))
+    error, quote_error = found.error(found.gap[:, :1]), found.error(jnp.maximum(bid, ask)[:, None])
+    return tables(found.best, best, error[:, 0], quote_error[:, 0])

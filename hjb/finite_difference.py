@@ -24,7 +24,7 @@ from ._derivatives import differentiable
 from ._equation import Equation, Grid, grid_for
 from ._march import Stop, march
 from ._side_by_side import side_by_side
-from ._tables import Tables, refine, tabulate
+from ._tables import Tables, clock, tabulate
 from ._two_accounts import AccountsGrid, TwoAccounts, cash_range
 from .solution import Solution
 
@@ -168,13 +168,12 @@ def _kept(steps: int) -> int:
 def _solve(problem: Problem, stop: Stop, levels: Levels, traced: bool) -> Tables:
     if levels.days > 1:
         return _solve_days(problem, stop, levels, traced)
-    equations, tables = [], []
-    for factor in levels.factors:
-        equation = levels.equation(problem, factor)
-        path = march(equation, levels.steps // factor, levels.every(factor), stop, traced)
-        equations.append(equation)
-        tables.append(tabulate(equation, path.u, path.residual, path.iterations))
-    return refine(equations, tables)
+    equations = [levels.equation(problem, factor) for factor in levels.factors]
+    paths = [
+        march(equation, levels.steps // factor, levels.every(factor), stop, traced)
+        for equation, factor in zip(equations, levels.factors, strict=True)
+    ]
+    return tabulate(equations, paths, [problem.horizon * clock(path.u.shape[0] - 1) for path in paths])
 
 
 def _solve_days(problem: Problem, stop: Stop, levels: Levels, traced: bool) -> Tables:
@@ -186,10 +185,6 @@ def _solve_days(problem: Problem, stop: Stop, levels: Levels, traced: bool) -> T
     ]
 
     def day(parts: list[Days]) -> Tables:
-        tables = [
-            tabulate(equation, part.u, part.residual, part.iterations, part.tau)
-            for equation, part in zip(equations, parts, strict=True)
-        ]
-        return refine(equations, tables)
+        return tabulate(equations, parts, [part.tau for part in parts])
 
     return flat(lax.map(day, marched))

@@ -79,7 +79,7 @@ class Cleared(NamedTuple):
     volume:    what changed hands.
     imbalance: what was bid less what was asked at that price.
     traded:    by order number, (books, 1 + orders).
-    fills:     who traded with whom, (books, 2 + 2 orders): `maker` sells, `taker` buys, both in the order of their turn.
+    fills:     who traded with whom, (books, 2 + 2 orders): `maker` sells, `taker` buys, each in the order of its turn.
     """
 
     price: jax.Array

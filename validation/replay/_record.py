@@ -119,9 +119,7 @@ def _parse(name: str, message: bytes, book_name: str, book: bytes, part: slice) 
         )
     first_line = part.indices(len(rows))[0] + 1
     rows, levels = rows[part], levels[part]
-    whole, book_levels = (
-        _whole(file, table, first_line) for file, table in ((name, rows[:, 1:]), (book_name, levels))
-    )
+    whole, book_levels = (_whole(file, table, first_line) for file, table in ((name, rows[:, 1:]), (book_name, levels)))
     return Record(rows[:, 0], *whole.T, book=book_levels, source=name, first_line=first_line)
 
 
@@ -130,9 +128,7 @@ def _whole(name: str, table: np.ndarray, first_line: int) -> np.ndarray:
     broken = (whole != table).any(axis=1)
     if broken.any():
         line = int(np.argmax(broken)) + first_line
-        raise DataError(
-            f"{name}, line {line}: has a number that is not whole; give LOBSTER's own units, 1e-4 dollars"
-        )
+        raise DataError(f"{name}, line {line}: has a number that is not whole; give LOBSTER's own units, 1e-4 dollars")
     return whole.astype(np.int64)
 
 
