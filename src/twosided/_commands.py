@@ -241,6 +241,10 @@ def _simulate(case: Case, solution: Any, summary: dict[str, Any]) -> tuple[Any, 
     from .validation.simulation import simulate as simulate_policy
 
     settings, policy = case.simulation, solution.policy
+    try:
+        solution.value(0.0, **settings.initial)
+    except ValueError as error:  # nothing could be predicted from there
+        raise ValueError(f"simulation.initial: {error}; start within it") from None
     started = time.perf_counter()
     announce(f"Simulating {settings.paths:,} paths")
     if settings.settlement:
