@@ -134,8 +134,8 @@ class Neural(eqx.Module):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"Neural: {name} must be a whole number of at least 1, got {value!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"Neural: seed must be a whole number, not negative, got {self.seed!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise ValueError(f"Neural: seed must be a whole number from 0 to 2^63 - 1, got {self.seed!r}")
         if not 0 < self.tolerance < 1:
             raise ValueError(f"Neural: tolerance must lie between 0 and 1, got {self.tolerance!r}")
         if self.seconds is not None and not self.seconds > 0:
