@@ -115,10 +115,11 @@ def run() -> Iterator[Comparison]:
         (own, error), (tolerance, other) = loosest(ours, truth), loosest(theirs, truth)
         method = ts.hjb.Lattice(times=TIMES, tolerance=own)
         note = f"{error:.0e} against {other:.0e}"
+        problem, rate = dealer(0.3, demand), rates(0.3)
         yield compare(
             f"{name}, 61 lots x {TIMES} times",
-            lambda demand=demand, method=method: ts.solve(dealer(0.3, demand), method),
-            lambda rates=rates, tol=tolerance, how=yardstick: integrate(rates(0.3), how, tol, TIMES),
+            lambda problem=problem, method=method: ts.solve(problem, method),
+            lambda rate=rate, tol=tolerance, how=yardstick: integrate(rate, how, tol, TIMES),
             against=yardstick,
             wanted=wanted,
             pairs=15,
