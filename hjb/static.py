@@ -1,19 +1,22 @@
 """Static quotes: the pair of distances that never changes, best for `E[W_T] - (lambda/2) Var[W_T]` seen from time 0.
 
 The dealer who does not look at its inventory is the yardstick of every rule that does. A pair `(b, a)` is quoted from
-now to the horizon, whatever happens, except where a fill would cross the limit; mean and variance of a pair come from
+now to the horizon, whatever happens, except where a fill would cross a limit; mean and variance of a pair come from
 the linear equations of `evaluation` and do not depend on `lambda`. So they are computed once, at Chebyshev points, and
 the best pair for any `lambda` is read off: among pairs whose flows nearly balance, among those where one side is far
-busier than the other, and among single quotes, which sell or buy only. One step of Newton's method on the equations
-themselves then takes away what the interpolation missed. All of it runs on a rough grid: near a maximum an error of the
+busier than the other, and among single quotes, which sell or buy only. Steps of Newton's method on the equations
+themselves then take away what the interpolation missed. All of it runs on a rough grid: near a maximum an error of the
 pair costs its square only.
+
+Where the cash account matters by itself a pair costs a solve in stock and cash. The search is the same, but fewer
+points are tried and on a rougher grid than they are polished on, and there is more left for Newton's method to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,18 +30,34 @@ from ._march import Stop
 from .evaluation import evaluated, under_mean_variance
 from .finite_difference import FiniteDifference
 from .policy import Policy
+from .solution import check_inside
 
-_LEVELS, _TILTS = 16, 30  # Chebyshev points: in the logarithm of both rates of fills, and in that of their ratio
-_LOPSIDED = 12, 10  # likewise, where one side is busier by more than `_TILT`
-_SINGLE = 40  # Chebyshev points of a single quote
 _SAMPLES = 128  # a side, at which the search for the best pair begins
 _NEAREST = -0.5  # least distance tried, in reciprocal hazards at the reference price
 _FEWEST = 0.02  # fills of a side over the horizon, below which it is as good as not quoted
 _TILT, _STEEPEST = 2.5, 7.5  # largest logarithms of the ratio of the rates, balanced and not
+_SHARP = 2.0  # how closely the busiest balanced pairs go up to `_NEAREST`
 _DEEPEST = -2.0  # as `_NEAREST`, for the busier side and for a single quote
-_STEP, _REACH = 0.02, 0.1  # of the last step's differences, and its greatest length, in reciprocal hazards
-_BATCH = 120  # pairs evaluated in one call
+_STEP, _REACH, _SHORT = 0.02, 0.3, 0.02  # of Newton's differences, its longest step and its last, in reciprocal hazards
+_ROUNDS = 10  # of Newton's method at most
+
+
+class _Search(NamedTuple):
+    """How finely pairs are sought."""
+
+    balanced: tuple[int, int]  # Chebyshev points: in the logarithm of both rates of fills, and in that of their ratio
+    lopsided: tuple[int, int]  # likewise, where one side is busier by more than `_TILT`
+    single: tuple[int, int]  # of a single quote
+    tried: FiniteDifference  # grid of these
+    polished: FiniteDifference  # and of what the best of them are polished on
+    batch: int  # pairs evaluated in one call
+
+
 _ROUGH = FiniteDifference(nodes_per_lot=2, steps=64, extrapolate=False, tolerance=1e-10)
+_ROUGHEST = FiniteDifference(nodes_per_lot=1, steps=64, extrapolate=False, tolerance=1e-6, max_iterations=50)
+_PLAIN = FiniteDifference(nodes_per_lot=2, steps=64, extrapolate=False, tolerance=1e-8, max_iterations=100)
+_ONE_ACCOUNT = _Search((16, 30), (12, 10), (40, 1), _ROUGH, _ROUGH, batch=120)
+_TWO_ACCOUNTS = _Search((12, 16), (8, 6), (16, 1), _ROUGHEST, _PLAIN, batch=1)
 
 
 class StaticQuotes(Policy):
@@ -60,89 +79,157 @@ def best_static_quotes(
 ) -> list[StaticQuotes]:
     """For each risk aversion the static pair with the greatest `E[W_T] - (lambda/2) Var[W_T]` from `initial` at time 0.
 
-    A distance is nan where that side is better not quoted, both where it is best not to quote at all. Sought are pairs
-    whose distances are at least half a reciprocal hazard inside the reference price; where the sides' rates of fills
-    differ by more than a factor of 12, the busier side, or the only one, up to two. What lies on that edge is as good
-    as such pairs get.
-    The problem's own objective plays no part. Raises `ValueError` where a side has no demand, where the cash account
-    matters by itself, and where the book is cut back overnight.
+    A distance is nan where that side is better not quoted, both where it is best not to quote at all. Pairs are tried
+    up to about half a reciprocal hazard inside the reference price; where the sides' rates of fills differ by more than
+    a factor of 12, the busier side, or the only one, up to two. Where the cash account matters by itself, `initial`
+    tells that, too.
+
+    The pair is the best on a grid of two nodes to a lot and 64 steps, to about a thousandth of a reciprocal hazard. On
+    a finer one it falls short of the best by the square of what the rough grid has moved it.
+
+    The problem's own objective plays no part. Raises `ValueError` where a side has no demand, where `initial` lies
+    outside the grid, and where the book is cut back overnight.
     """
-    if getattr(problem, "cash_matters", False) or problem.days > 1:
-        raise ValueError(
-            "static quotes are sought in one account and within a day: leave out borrowing_rate, credit_line, margin "
-            "and overnight"
-        )
-    families: list[Any] = [_balanced, *(partial(_lopsided, busy=busy) for busy in (0, 1))]
-    families += [partial(_single, side=side) for side in (0, 1)]
-    shapes = [(_LEVELS, _TILTS), _LOPSIDED, _LOPSIDED, (_SINGLE, 1), (_SINGLE, 1)]
-    grids = [[axis.ravel() for axis in np.meshgrid(*map(_points, shape), indexing="ij")] for shape in shapes]
-    tried = [np.stack(family(problem, *grid)) for family, grid in zip(families, grids, strict=True)]
-    found = np.split(
-        _moments(problem, np.hstack(tried), initial), np.cumsum([pairs.shape[1] for pairs in tried])[:-1], 1
-    )
-    aversions, best = np.asarray(risk_aversions, float), []
-    for family, shape, moments in zip(families, shapes, found, strict=True):
-        mean, variance = (_fit(values.reshape(shape)) for values in moments)
-        tops = np.array([_maximiser(mean - 0.5 * aversion * variance) for aversion in aversions])
-        best.append(np.stack(family(problem, *tops.T)))
-    pairs = _chosen(problem, aversions, np.stack([*best, np.full_like(best[0], np.nan)]), initial)
-    polished = _polished(problem, aversions, pairs, initial)
-    pairs = _chosen(problem, aversions, np.stack([pairs, polished]), initial)
+    if problem.days > 1:
+        raise ValueError("static quotes are sought within a day: leave out overnight")
+    search = _TWO_ACCOUNTS if getattr(problem, "cash_matters", False) else _ONE_ACCOUNT
+    aversions = np.asarray(risk_aversions, float)
+    tops = _tops(problem, aversions, search, _Judge(problem, search.tried, search.batch, initial))
+    judge = _Judge(problem, search.polished, search.batch, initial)
+    pairs = _polished(judge, aversions, _chosen(judge, aversions, tops), _units(problem))
     return [StaticQuotes(problem, *pair) for pair in pairs.T]
 
 
-def _chosen(problem: Problem, aversions: np.ndarray, candidates: np.ndarray, initial: Any) -> np.ndarray:
+class _Judge:
+    """Mean above the marked book and variance of terminal wealth for pairs of shape (2, n), in the same shape.
+
+    nan where the equations were not solved to the method's tolerance. What was judged once is remembered.
+    """
+
+    def __init__(self, problem: Problem, method: FiniteDifference, batch: int, initial: Mapping[str, float] | None):
+        self.problem, self.method, self.batch = problem, method, batch
+        self.levels = method.levels([problem])._replace(kept=1)  # of the times, no more than now is asked for
+        self.state = as_state(problem, initial or {})
+        common = under_mean_variance(problem, np.ones(()))
+        self.problems = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (batch, *np.shape(leaf))).copy(), common)
+        self.known: dict[bytes, np.ndarray] = {}
+
+    def __call__(self, pairs: np.ndarray) -> np.ndarray:
+        asked = [pair.tobytes() for pair in pairs.T]
+        new = {key: pair for key, pair in zip(asked, pairs.T, strict=True) if key not in self.known}
+        if new:
+            self.known.update(zip(new, self._solved(np.stack(list(new.values()), axis=1)).T, strict=True))
+        return np.stack([self.known[key] for key in asked], axis=1)
+
+    def _solved(self, pairs: np.ndarray) -> np.ndarray:
+        """By batches of one size, the last filled up with copies, so that one program serves any number."""
+        count = pairs.shape[1]
+        filled = np.pad(pairs, ((0, 0), (0, -count % self.batch)), mode="edge").reshape(2, -1, self.batch)
+        parts = [self._batch(*quotes) for quotes in filled.swapaxes(0, 1)]
+        return np.concatenate(parts)[:count, ::-1].T
+
+    def _batch(self, bids: np.ndarray, asks: np.ndarray) -> np.ndarray:
+        """Variance and mean, (batch, 2)."""
+        with jax.enable_x64(True):
+            found = evaluated(self.problems, StaticQuotes(self.problems, bids, asks), Stop.of(self.method), self.levels)
+            tables, residual = np.asarray(found.rows[:, -1]), np.asarray(found.residual)
+        place = [
+            self._place(name, np.asarray(axis[0])) for name, axis in zip(self.problem.names, found.axes, strict=False)
+        ]
+        return np.where(residual[:, None] <= self.method.tolerance, _along(tables, place), np.nan)
+
+    def _place(self, name: str, axis: np.ndarray) -> np.ndarray:
+        """Fractional node number of the start, (1,)."""
+        check_inside(self.problem, name, self.state[name], axis, "evaluated")
+        return (np.reshape(self.state[name], 1) - axis[0]) / (axis[1] - axis[0])
+
+
+@in_float64
+def _along(tables: Any, place: list[Any]) -> Any:
+    """Tables of shape (policies, 2, nodes, ...) at one fractional node number of each axis."""
+    return jax.vmap(jax.vmap(lambda row: cubic(row, *place)[0]))(jnp.asarray(tables))
+
+
+def _tops(problem: Problem, aversions: np.ndarray, search: _Search, judge: _Judge) -> np.ndarray:
+    """Likely the best pair of each family for each of n risk aversions, and none at all: (candidates, 2, n)."""
+    families: list[Any] = [_balanced, *(partial(_lopsided, busy=busy) for busy in (0, 1))]
+    families += [partial(_single, side=side) for side in (0, 1)]
+    shapes = [search.balanced, search.lopsided, search.lopsided, search.single, search.single]
+    grids = [[axis.ravel() for axis in np.meshgrid(*map(_points, shape), indexing="ij")] for shape in shapes]
+    tried = [np.stack(family(problem, *grid)) for family, grid in zip(families, grids, strict=True)]
+    found = np.split(judge(np.hstack(tried)), np.cumsum([pairs.shape[1] for pairs in tried])[:-1], 1)
+    best = [np.full((2, aversions.size), np.nan)]
+    for family, shape, pairs, moments in zip(families, shapes, tried, found, strict=True):
+        if not np.isfinite(moments).all():  # no interpolation across what was not solved
+            best.append(pairs[:, np.argmax(_worth(moments[..., None], aversions), axis=0)])
+            continue
+        mean, variance = (_fit(values.reshape(shape)) for values in moments)
+        tops = np.array([_maximiser(mean - 0.5 * aversion * variance) for aversion in aversions])
+        best.append(np.stack(family(problem, *tops.T)))
+    return np.stack(best)
+
+
+def _worth(moments: np.ndarray, aversions: np.ndarray) -> np.ndarray:
+    """`E - (lambda/2) Var`, beyond comparison where it is not known."""
+    worth = moments[0] - 0.5 * aversions * moments[1]
+    return np.where(np.isfinite(worth), worth, -np.inf)
+
+
+def _chosen(judge: Any, aversions: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """The best of the candidates, (candidates, 2, n), for each of n risk aversions: (2, n), by the equations."""
     count, _, n = candidates.shape
-    mean, variance = _moments(problem, candidates.swapaxes(0, 1).reshape(2, -1), initial).reshape(2, count, n)
-    best = np.argmax(mean - 0.5 * aversions * variance, axis=0)
-    return candidates[best, :, np.arange(n)].T
+    moments = judge(candidates.swapaxes(0, 1).reshape(2, -1)).reshape(2, count, n)
+    return candidates[np.argmax(_worth(moments, aversions), axis=0), :, np.arange(n)].T
 
 
-def _polished(problem: Problem, aversions: np.ndarray, pairs: np.ndarray, initial: Any) -> np.ndarray:
-    """`pairs`, (2, n), after a step to the top of the paraboloid through seven points around each."""
-    units = np.array([[float(demand.reciprocal_hazard(0.0))] for demand in (problem.bid_demand, problem.ask_demand)])
+def _polished(judge: Any, aversions: np.ndarray, pairs: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """`pairs`, (2, n), after steps to the tops of paraboloids around them, until the steps are short.
+
+    Never worse than they were: where a step leads down, the next one is a quarter as long at most.
+    """
+    pairs, reach, moving = pairs.copy(), np.full(aversions.size, _REACH), np.arange(aversions.size)
+    for _ in range(_ROUNDS):
+        now = pairs[:, moving]
+        around, step = _paraboloid(judge, aversions[moving], now, units)
+        step = np.clip(step, -reach[moving], reach[moving])
+        ahead = now + step * units
+        pairs[:, moving] = _chosen(judge, aversions[moving], np.concatenate([around, ahead[None]]))
+        fell = ~np.all((pairs[:, moving] == ahead) | np.isnan(ahead), axis=0)
+        reach[moving[fell]] *= 0.25
+        moving = moving[np.max(np.abs(step), axis=0) > _SHORT]
+        if not moving.size:
+            break
+    return pairs
+
+
+def _paraboloid(judge: Any, aversions: np.ndarray, pairs: np.ndarray, units: np.ndarray) -> tuple[Any, Any]:
+    """Seven points around each pair of (2, n), shape (7, 2, n), and the step to the top of the paraboloid through them.
+
+    The step is in `units`; where the paraboloid has no top it leads up the slope, `_REACH` far.
+    """
     around = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1)])
-    stencil = pairs[:, None] + _STEP * units[:, None] * around.T[:, :, None]  # (2, 7, n)
-    mean, variance = _moments(problem, stencil.reshape(2, -1), initial).reshape(2, 7, -1)
-    f, right, left, up, down, both, neither = mean - 0.5 * aversions * variance
+    stencil = pairs + _STEP * units * around[:, :, None]
+    moments = judge(stencil.swapaxes(0, 1).reshape(2, -1)).reshape(2, 7, -1)
+    f, right, left, up, down, both, neither = moments[0] - 0.5 * aversions * moments[1]
     slope = 0.5 * np.stack([right - left, up - down])
     xx, yy = right + left - 2 * f, up + down - 2 * f
     xy = 0.5 * (both + neither - right - left - up - down + 2 * f)
     determinant = xx * yy - xy**2
     peaked = (xx < 0) & (determinant > 0)
     safe = np.where(peaked, determinant, 1.0)
-    step = -np.stack([yy * slope[0] - xy * slope[1], xx * slope[1] - xy * slope[0]]) / safe
-    alone = np.isnan(pairs[::-1])  # the other side is not quoted
+    joint = -np.stack([yy * slope[0] - xy * slope[1], xx * slope[1] - xy * slope[0]]) / safe
     bend = np.stack([xx, yy])
-    single = -slope / np.where(bend < 0, bend, -np.inf)
-    step = np.clip(_STEP * np.where(alone, single, np.where(peaked, step, 0.0)), -_REACH, _REACH)
-    return pairs + step * units
+    alone = np.isnan(pairs[::-1])  # the other side is not quoted
+    single = -slope / np.where(bend < 0, bend, 1.0)
+    steepest = np.max(np.abs(slope), axis=0)
+    uphill = _REACH / _STEP * slope / np.where(steepest > 0, steepest, 1.0)
+    step = np.where(np.where(alone, bend < 0, peaked), np.where(alone, single, joint), uphill)
+    return stencil, np.nan_to_num(_STEP * step)
 
 
-def _moments(problem: Problem, pairs: np.ndarray, initial: Mapping[str, float] | None) -> np.ndarray:
-    """Mean above the marked book and variance of terminal wealth for pairs of shape (2, n), in the same shape.
-
-    By batches of one size, the last filled up with copies, so that one program serves any number.
-    """
-    levels, count = _ROUGH.levels([problem]), pairs.shape[1]
-    inventory = float(problem.coordinate(as_state(problem, initial or {})))
-    place = np.full(1, inventory / float(problem.size) * levels.inventory.per_lot + levels.inventory.half)
-    filled = np.pad(pairs, ((0, 0), (0, -count % _BATCH)), mode="edge").reshape(2, -1, _BATCH)
-    common = under_mean_variance(problem, np.ones(()))
-    problems = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (_BATCH, *np.shape(leaf))).copy(), common)
-    parts = []
-    for bids, asks in filled.swapaxes(0, 1):
-        with jax.enable_x64(True):
-            rows = evaluated(problems, StaticQuotes(problems, bids, asks), Stop.of(_ROUGH), levels).rows
-            parts.append(_along(np.asarray(rows[:, -1]), place))
-    return np.concatenate(parts)[:count, ::-1].T
-
-
-@in_float64
-def _along(tables: Any, place: Any) -> Any:
-    """Rows of shape (policies, 2, nodes) at one fractional node number."""
-    return jax.vmap(jax.vmap(lambda row: cubic(row, place)[0]))(jnp.asarray(tables))
+def _units(problem: Problem) -> np.ndarray:
+    """Both sides' reciprocal hazards at the reference price, (2, 1)."""
+    return np.array(_demands(problem)[1])[:, None]
 
 
 def _demands(problem: Problem) -> tuple[tuple[Any, Any], list[float]]:
@@ -157,9 +244,13 @@ def _demands(problem: Problem) -> tuple[tuple[Any, Any], list[float]]:
 def _balanced(problem: Problem, level: Any, tilt: Any) -> tuple[Any, Any]:
     """Bid and ask distances for points of [-1, 1]^2: how often both sides are filled, and which of them more often."""
     demands, units = _demands(problem)
-    most = [np.log(demand.intensity(_NEAREST * unit)) for demand, unit in zip(demands, units, strict=True)]
-    middle = _log_rate(problem, level, min(most) - 0.5 * _TILT)
     half = 0.5 * _TILT * np.asarray(tilt)
+    room = [
+        float(np.log(demand.intensity(_NEAREST * unit))) - sign * half
+        for demand, unit, sign in zip(demands, units, (1, -1), strict=True)
+    ]
+    highest = -np.logaddexp(*(-_SHARP * most for most in room)) / _SHARP  # the lesser, without its kink
+    middle = _log_rate(problem, level, highest)
     bid, ask = (
         _distance(demand, middle + sign * half, unit)
         for demand, unit, sign in zip(demands, units, (1, -1), strict=True)
@@ -186,9 +277,9 @@ def _single(problem: Problem, level: Any, tilt: Any, side: int) -> tuple[Any, An
     return (quoted, none) if side == 0 else (none, quoted)
 
 
-def _log_rate(problem: Problem, level: Any, highest: float) -> Any:
+def _log_rate(problem: Problem, level: Any, highest: Any) -> Any:
     """From `highest` down to a rate at which hardly anything is filled, for levels of [-1, 1]."""
-    lowest = min(np.log(_FEWEST / float(problem.horizon)), highest - 1)
+    lowest = np.minimum(np.log(_FEWEST / float(problem.horizon)), highest - 1)
     return highest + 0.5 * (np.asarray(level) + 1) * (lowest - highest)
 
 

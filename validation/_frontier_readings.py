@@ -133,8 +133,6 @@ def missing(reading: str, problem: Any) -> str:
     cash_matters = getattr(problem, "cash_matters", False)
     if reading in ("quadratic_variation", "static") and problem.days > 1:
         return "its variance is not known under an overnight limit"
-    if reading == "static" and cash_matters:
-        return "the best pair is sought in one account, without borrowing_rate, credit_line and margin"
     if reading == "pre_commitment":
         if not isinstance(problem, StockCashDealer):
             return f"it is solved for StockCashDealer, not for {type(problem).__name__}"

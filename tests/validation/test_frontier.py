@@ -10,6 +10,7 @@ import xarray as xr
 import twosided as ts
 from twosided import cli
 from twosided.hjb.static import best_static_quotes
+from twosided.validation._frontier_readings import missing
 from twosided.validation.frontier import Frontier, frontier
 from twosided.validation.sweeps import _running
 
@@ -146,12 +147,18 @@ def test_a_reading_that_cannot_be_had_is_missing_by_name():
         frontier(ts.models.AvellanedaStoikov(2.0, 1.0, 140.0, 1.5, 0.1), [1.0])
 
 
-def test_where_cash_matters_two_readings_are_missing():
+def test_where_cash_matters_pre_commitment_is_missing():
     poor = type(DEALER)(**{**DEALER.arguments(), "credit_line": 2.0})
-    with pytest.raises(ValueError, match=r"static: .* in one account.*pre_commitment: .* without borrowing_rate"):
-        frontier(poor, [1.0], ["static", "pre_commitment"])
-    with pytest.raises(ValueError, match="static quotes are sought in one account"):
-        best_static_quotes(poor, [1.0])
+    with pytest.raises(ValueError, match=r"pre_commitment: .* without borrowing_rate"):
+        frontier(poor, [1.0], ["pre_commitment"])
+
+
+def test_static_quotes_are_missing_under_an_overnight_limit_only():
+    kept = type(DEALER)(**{**DEALER.arguments(), "borrowing_rate": 0.25, "overnight": ts.models.Overnight(1.0, 2)})
+    assert missing("static", kept) == "its variance is not known under an overnight limit"
+    assert missing("static", type(DEALER)(**{**kept.arguments(), "overnight": None})) == ""
+    with pytest.raises(ValueError, match="static quotes are sought within a day"):
+        best_static_quotes(kept, [1.0])
 
 
 @pytest.mark.slow
@@ -160,11 +167,11 @@ def test_a_frontier_of_a_dealer_with_dear_credit_agrees_with_simulation():
     roomy = type(DEALER)(**{**DEALER.arguments(), "max_stock": 10.0})
     dear = type(DEALER)(**{**roomy.arguments(), "borrowing_rate": 0.6})
     method = ts.hjb.FiniteDifference(nodes_per_lot=4, steps=64, extrapolate=False, half_width=12, cash_range=(12, 16))
-    readings, aversions = ["equilibrium", "quadratic_variation"], [1.0, 8.0]
+    readings, aversions = ["equilibrium", "quadratic_variation", "static"], [1.0, 8.0]
     start = {"stock": 1.0, "cash": -1.0}
     found = frontier(dear, aversions, readings, method=method, paths=50_000, seed=4, initial=start, progress=False)
     assert found.missing == {}
-    assert found.certificate.compared == 8
+    assert found.certificate.compared == 12
     assert found.certificate.agrees, found.table(None)
     cheap = frontier(roomy, aversions, readings, method=METHOD, paths=0, initial=start, progress=False)
     assert np.all(found.data["criterion"] < cheap.data["criterion"] - 0.005)
