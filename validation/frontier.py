@@ -35,8 +35,8 @@ PATHS = 20_000
 """Simulated per point."""
 BLOCK = 8
 """Points of one reading that are computed together."""
-SHARED_SOLVE = 32
-"""Points of pre-commitment that are computed together: one solve serves them all."""
+SHARED = 32
+"""Points of static quotes and of pre-commitment that are computed together: the same solves serve them all."""
 
 
 class Certificate(NamedTuple):
@@ -187,7 +187,8 @@ def frontier(
     paths, seed:    of every point's simulation; `paths=0` computes without simulating.
     initial:        named state at time 0; zero where it says nothing.
     method:         of the solves; by default the one that fits the problem.
-    block:          points of one reading that are computed together.
+    block:          points of one reading that are computed together; static quotes and pre-commitment, whose points share
+                    their solves, take `SHARED`.
     workers, scheduler: as for `sweep`.
     folder:         where finished blocks are kept until all are there, so that the same call goes on after an
                     interruption; by default none are kept.
@@ -210,7 +211,8 @@ def frontier(
         "paths": int(paths),
         "seed": int(seed),
     }
-    sizes = {name: min(SHARED_SOLVE if name == "pre_commitment" else block, aversions.size) for name in able}
+    shared = ("static", "pre_commitment")
+    sizes = {name: min(SHARED if name in shared else block, aversions.size) for name in able}
     blocks = {name: cut("frontier", aversions.tolist(), {**settings, "reading": name}, sizes[name]) for name in able}
     with tempfile.TemporaryDirectory() as temporary:
         store = Store(Path(folder) if folder is not None else Path(temporary) / "blocks")
