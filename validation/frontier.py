@@ -187,8 +187,8 @@ def frontier(
     paths, seed:    of every point's simulation; `paths=0` computes without simulating.
     initial:        named state at time 0; zero where it says nothing.
     method:         of the solves; by default the one that fits the problem.
-    block:          points of one reading that are computed together; static quotes and pre-commitment, whose points share
-                    their solves, take `SHARED`.
+    block:          points of one reading that are computed together; `SHARED` of static quotes and of pre-commitment,
+                    whose solves serve many points.
     workers, scheduler: as for `sweep`.
     folder:         where finished blocks are kept until all are there, so that the same call goes on after an
                     interruption; by default none are kept.
