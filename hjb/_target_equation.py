@@ -14,7 +14,9 @@ without fills in one account, `G^2 + 2 G S e^{r_s tau} + S^2 e^{(2 r_s + sigma^2
 With one interest rate `rho = r` and no credit line the gap holds all that target and cash have to say. Then what is
 earned does not depend on the wealth one has, `U - Z^2` is concave in `Z`, and `g = U_Z / 2`: a check. Else cash matters
 by itself, `C = (Z + w)/E - S`, and each target has an equation of its own. A dealer who owes to the end makes
-`e^{(rho - r) tau}` of each unit of the gap, so that `U - Z^2` may curve up to `2 e^{2 (rho - r) tau} - 2`.
+`e^{(rho - r) tau}` of each unit of the gap, so that `U - Z^2` may curve up to `2 e^{2 (rho - r) tau} - 2`. Beside a
+credit line it is not smooth: there the interpolation by which quotes are sought errs, always on the side of a larger
+`U`. So the square that the quotes found lead to is solved for once more, by the linear equation of the mean.
 
 The Brownian motion moves `S` and `Z` together. Differences in `S` reach from node to node, those in `Z` no farther than
 resolves it: along the diagonals of a grid that is coarse in `S` they would reach over whole lots of `Z`.
@@ -22,6 +24,7 @@ resolves it: along the diagonals of a grid that is coarse in `S` they would reac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -38,6 +41,9 @@ _REACH = 0.5  # of the local spacing in Z per lot held: how far differences in Z
 _LEAST_GAIN = 1e-3  # of the squared spacing of Z: where `U` has run out, less is the noise of interpolation
 _LEAST_CURVATURE = 1e-2  # of U in Z, of which 2 is the most in one account; for the search of a distance alone
 _NARROW = 1e-6  # lots: next to nothing beside the cells of the gap
+
+
+Base = Callable[[Any, Any, Any], tuple[Any, Any]]  # (tau, stock, gap) -> a mean without fills, its slope in the gap
 
 
 class Quoted(NamedTuple):
@@ -57,10 +63,10 @@ class Side(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Time derivatives of `U` and `g`, the two sides, and a bound on how fast the equation forgets."""
+    """Time derivatives of `u` and of what is played, the two sides, and a bound on how fast the equation forgets."""
 
     of_square: Any
-    of_mean: Any
+    of_played: tuple[Any, ...]
     sides: tuple[Side, Side]
     speed: Any
 
@@ -110,11 +116,15 @@ class TargetEquation(eqx.Module):
     def columns(self) -> Any:
         return jnp.asarray(self.gap.nodes)[None]
 
-    def start(self) -> tuple[Any, Any]:
-        """`U` and `g` at the horizon, less their values without fills (`Z^2` and `Z`)."""
+    def start(self) -> tuple[Any, tuple[Any, ...]]:
+        """At the horizon, less the values without fills (`Z^2` and `Z`): `U`, and what is played.
+
+        That is `g` and, where cash matters, the square again.
+        """
         closing = self.problem.closing_cost(self.inventory)
         surplus = self.set_aside * jnp.maximum(self.columns - closing, 0.0)
-        return closing * (closing - 2 * self.columns) - surplus**2, -closing - surplus
+        square, mean = closing * (closing - 2 * self.columns) - surplus**2, -closing - surplus
+        return square, (mean,) if self.target is None else (mean, square)
 
     def unquoted(self) -> tuple[Quoted, Quoted]:
         none = Quoted(jnp.zeros(self.shape), jnp.zeros(self.shape, bool))
@@ -128,8 +138,9 @@ class TargetEquation(eqx.Module):
         square = jnp.exp((2 * problem.growth + problem.volatility**2) * tau)
         return cash * cash + 2 * cash * stock * growth + stock * stock * square, 2 * (cash + stock * growth)
 
-    def mean_without_fills(self, tau: Any, stock: Any, gap: Any) -> Any:
-        return gap + stock * (jnp.exp(self.problem.growth * tau) - self.problem.accrual(tau))
+    def mean_without_fills(self, tau: Any, stock: Any, gap: Any) -> tuple[Any, Any]:
+        """`E[Z_T]` of that dealer, and its slope in the gap."""
+        return gap + stock * (jnp.exp(self.problem.growth * tau) - self.problem.accrual(tau)), 1.0
 
     def cash(self, tau: Any) -> Any:
         """The cash account at every node, money."""
@@ -149,28 +160,38 @@ class TargetEquation(eqx.Module):
             return 0.0
         return 2 * jnp.expm1(2 * (self.problem.borrowing_rate - self.problem.rate) * tau)
 
-    def change(self, tau: Any, u: Any, g: Any, quoted: tuple[Quoted, Quoted], seek: bool) -> Change:
-        """Time derivatives at `u` and `g`; where `seek`, better distances are looked for first."""
-        slope, mean_slope = self.gap.slope(u), self.gap.slope(g)
+    def change(self, tau: Any, u: Any, played: tuple[Any, ...], quoted: tuple[Quoted, Quoted], seek: bool) -> Change:
+        """Time derivatives of `u` and of what is `played`; where `seek`, better distances are looked for first."""
+        slope = self.gap.slope(u)
         pieces = self.gap.pieces(u, slope, self.room(tau))
-        mean_pieces = self.gap.pieces(g, mean_slope)
-        without_fills, slope_without = self.square_without_fills(tau, self.inventory, self.columns)
-        square, drift = u + without_fills, self.drift(tau)
-        beyond, top = self.columns + self.reach, self.gap.nodes[-1]
-        base, base_at_top = (
-            self.square_without_fills(tau, self.inventory, gap)[0] for gap in (beyond, jnp.minimum(beyond, top))
-        )
-        du = self._transport(tau, u, slope, pieces, base - base_at_top) + drift * (slope + slope_without)
-        dg = self._transport(tau, g, mean_slope, mean_pieces, jnp.maximum(beyond - top, 0.0)) + drift * (mean_slope + 1)
+        square = u + self.square_without_fills(tau, self.inventory, self.columns)[0]
+        drift = self.drift(tau)
         sides = (
             self._side(tau, 0, square, pieces, quoted[0], seek),
             self._side(tau, 1, square, pieces, quoted[1], seek),
         )
-        for channel, side in zip(self.problem.channels(tau), sides, strict=True):
+        du = self._unfilled(tau, u, slope, pieces, self.square_without_fills, drift)
+        for side in sides:
             du = du - side.rate * jnp.maximum(side.gain, 0.0)
-            dg = dg + side.rate * self._mean_gain(tau, channel, g, mean_pieces, side)
+        means = tuple(
+            self._played(tau, m, base, drift, sides)
+            for m, base in zip(played, (self.mean_without_fills, self.square_without_fills), strict=False)
+        )
         speed = jnp.max(sides[0].rate + sides[1].rate) + self._speed_of_transport(drift)
-        return Change(du, dg, sides, speed)
+        return Change(du, means, sides, speed)
+
+    def _played(self, tau: Any, m: Any, base: Base, drift: Any, sides: tuple[Side, Side]) -> Any:
+        """The time derivative of a mean under the quotes, of which `m` is what exceeds its `base`."""
+        slope = self.gap.slope(m)
+        pieces = self.gap.pieces(m, slope)
+        before = m + base(tau, self.inventory, self.columns)[0]
+        change = self._unfilled(tau, m, slope, pieces, base, drift)
+        for channel, side in zip(self.problem.channels(tau), sides, strict=True):
+            stock = self.inventory + channel.side * self.problem.size
+            gap = jnp.minimum(self.columns + side.quoted.income, self.gap.nodes[-1])
+            after = self.gap.look(pieces, self._after(channel), side.place)[0] + base(tau, stock, gap)[0]
+            change = change + side.rate * (after - before)
+        return change
 
     def _side(self, tau: Any, which: int, square: Any, pieces: Pieces, old: Quoted, seek: bool) -> Side:
         given = (tau, self.problem.channels(tau)[which], self._allowed(tau, which), square, pieces, old)
@@ -189,24 +210,24 @@ class TargetEquation(eqx.Module):
             self.problem, side, self.inventory, self.cash(tau), cell, jnp.asarray(False)
         )
 
-    def _transport(self, tau: Any, u: Any, slope: Any, pieces: Pieces, wasted: Any) -> Any:
-        """What the Brownian motion, growth and interest do to `u`.
+    def _unfilled(self, tau: Any, m: Any, slope: Any, pieces: Pieces, base: Base, drift: Any) -> Any:
+        """What the Brownian motion, growth, interest and the fee do to `m`, of which `base` is the part without fills.
 
-        Beyond the last node of `Z` the whole solution stays as it is there: more wealth is worth no more. By `wasted`
-        its part without fills, which `u` is less of, would have gone on.
+        Beyond the last node of `Z` the whole solution stays as it is there: more wealth is worth no more.
         """
-        problem, E, S = self.problem, self.problem.accrual(tau), self.inventory
+        problem, E, S, top = self.problem, self.problem.accrual(tau), self.inventory, self.gap.nodes[-1]
         rows = jnp.arange(self.stock.count, dtype=jnp.int32)[:, None]
         above, below = (
             self.gap.look(pieces, rows, self.gap.place(self.columns + sign * self.reach))[0] for sign in (1, -1)
         )
-        above = above - wasted
-        bend, tilt = (above + below - 2 * u) / self.reach**2, (above - below) / (2 * self.reach)
-        second = self.second @ u + 2 * E * (self.first @ tilt) + E**2 * bend
-        along = self.first @ u + E * slope
+        beyond = self.columns + self.reach
+        above = above - (base(tau, S, beyond)[0] - base(tau, S, jnp.minimum(beyond, top))[0])
+        bend, tilt = (above + below - 2 * m) / self.reach**2, (above - below) / (2 * self.reach)
+        second = self.second @ m + 2 * E * (self.first @ tilt) + E**2 * bend
+        along = self.first @ m + E * slope
         inside = jnp.ones(self.stock.count).at[jnp.asarray([0, -1])].set(0.0)[:, None]
-        moved = 0.5 * problem.spread(S) ** 2 * second + problem.velocity(S) * along
-        return inside * moved - problem.rate * E * S * slope
+        moved = inside * (0.5 * problem.spread(S) ** 2 * second + problem.velocity(S) * along)
+        return moved - problem.rate * E * S * slope + drift * (slope + base(tau, S, self.columns)[1])
 
     def _speed_of_transport(self, drift: Any) -> Any:
         across = jnp.max((self.problem.spread(self.inventory) / self.reach) ** 2)
@@ -279,14 +300,6 @@ class TargetEquation(eqx.Module):
             pick(new_rate, rate),
             Place(*(pick(new, kept) for new, kept in zip(new_place, place, strict=True))),
         )
-
-    def _mean_gain(self, tau: Any, channel: Channel, g: Any, pieces: Pieces, side: Side) -> Any:
-        """What a fill adds to the mean: its income (less what leads beyond the grid), growth, and the change of `g`."""
-        income = side.quoted.income
-        wasted = jnp.maximum(self.columns + income - self.gap.nodes[-1], 0.0)
-        growth = jnp.exp(self.problem.growth * tau) - self.problem.accrual(tau)
-        beyond = self.gap.look(pieces, self._after(channel), side.place)[0]
-        return income - wasted + channel.side * self.problem.size * growth + beyond - g
 
     def fastest(self) -> Any:
         """The speed where both sides are hit as often as their floors let them be."""

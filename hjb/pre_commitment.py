@@ -118,7 +118,8 @@ class PreCommitmentFrontier:
     """Points of the frontier of `E - (lambda/2) Var` from time 0, each array of shape (points,), money at the horizon.
 
     target:   `w = E + 1/lambda`. mean: `E`. variance: `Var = U - 1/lambda^2`. value: `E - (lambda/2) Var`.
-    mean_by_equation: `E` once more, from its own linear equation under the quotes found.
+    mean_by_equation: `E` once more, from its own linear equation under the quotes found. Where cash matters by itself,
+              mean and variance are those of that equation and of its like for the square, too.
     maxima:   how many local maxima over the target there were; the global one is taken.
     Where the surplus is set aside, all are of wealth net of it.
     """
@@ -148,7 +149,8 @@ class PreCommitmentFrontier:
         surface = self.solves.nearest(target)
         objective = eqx.tree_at(lambda o: o.risk_aversion, self.problem.objective, np.float64(aversion))
         problem = eqx.tree_at(lambda p: p.objective, self.problem, objective)
-        apart = abs(self.mean_by_equation[point] - self.mean[point]) / max(self.standard_deviation[point], 1e-12)
+        implied = target - 1 / aversion
+        apart = abs(self.mean_by_equation[point] - implied) / max(self.standard_deviation[point], 1e-12)
         unknown = np.full((1, 1, 1), np.nan)
         tables = Tables(
             tau=surface.tau,
@@ -294,26 +296,41 @@ def _points(aversions: np.ndarray, solves: Solves, rough: Solves | None, seconds
     problem, book, curve = solves.problem, _book(solves.problem), solves.curve()
     best = choose(curve, aversions)
     target = book - best.gap
-    unsure = Choice(*[np.full(aversions.shape, np.nan)] * len(best))
+    mean, variance, value = _moments(solves, best, aversions)
+    errors = [np.full(aversions.shape, np.nan)] * 3
     if rough is not None:
-        halved = choose(rough.curve(), aversions)
-        unsure = Choice(*(_UNSETTLED * np.abs(a - b) for a, b in zip(halved, best, strict=True)))
+        halved = _moments(rough, choose(rough.curve(), aversions), aversions)
+        errors = [_UNSETTLED * np.abs(a - b) for a, b in zip(halved, (mean, variance, value), strict=True)]
     return PreCommitmentFrontier(
         problem=problem,
         method=solves.method,
         risk_aversion=aversions,
         target=target,
-        mean=target - 1 / aversions,
-        variance=best.square - 1 / aversions**2,
-        value=book + best.score,
+        mean=mean,
+        variance=variance,
+        value=value,
         mean_by_equation=book + curve.at(best.gap).mean,
-        error_estimate=unsure.score,
-        mean_error=unsure.gap,
-        variance_error=unsure.square,
+        error_estimate=errors[2],
+        mean_error=errors[0],
+        variance_error=errors[1],
         maxima=best.maxima,
         solves=solves,
         seconds=seconds,
     )
+
+
+def _moments(solves: Solves, best: Choice, aversions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, variance and value: what the best target implies, or where it has its own solve, what is played there.
+
+    What is implied hangs on the slope of `U`, by which the target is found: a small error of that is one of the mean,
+    and `2/lambda` times as large one of the variance.
+    """
+    book = _book(solves.problem)
+    if not solves.own:
+        return book - best.gap - 1 / aversions, best.square - 1 / aversions**2, book + best.score
+    mean = solves.curve().at(best.gap).mean
+    variance = best.square - (mean + best.gap) ** 2
+    return book + mean, variance, book + mean - 0.5 * aversions * variance
 
 
 def _book(problem: Problem) -> float:
@@ -421,7 +438,7 @@ class _Marched(NamedTuple):
 
 class _State(NamedTuple):
     u: Any
-    g: Any
+    played: tuple[Any, ...]
     quoted: tuple[Quoted, Quoted]
     speed: Any  # a bound on how fast the equation forgets
 
@@ -443,9 +460,11 @@ def _march(equation: TargetEquation, share: Any) -> _Marched:
         """One part, and the distances at its start, where quotes are looked for anew."""
 
         def euler(when: Any, state: _State, seek: bool) -> tuple[_State, Change]:
-            now = equation.change(when, state.u, state.g, state.quoted, seek)
-            u, g = state.u + 0.5 * h * now.of_square, state.g + 0.5 * h * now.of_mean
-            return _State(u, g, _quoted(now), now.speed), now
+            now = equation.change(when, state.u, state.played, state.quoted, seek)
+            u, played = jax.tree.map(
+                lambda x, rate: x + 0.5 * h * rate, (state.u, state.played), (now.of_square, now.of_played)
+            )
+            return _State(u, played, _quoted(now), now.speed), now
 
         state, now = euler(at, begun, True)
         distances = equation.distances(at, now)
@@ -453,8 +472,10 @@ def _march(equation: TargetEquation, share: Any) -> _Marched:
         def stage(i: Any, state: _State) -> _State:
             """Stages 2 to 4, the times of which are `h/2`, `h` and again `h/2` after the start."""
             new, _ = euler(at + jnp.where(i == 3, 1.0, 0.5) * h, state, False)
-            u, g = (jnp.where(i == 3, 2 / 3 * a + 1 / 3 * b, b) for a, b in ((begun.u, new.u), (begun.g, new.g)))
-            return new._replace(u=u, g=g)
+            u, played = jax.tree.map(
+                lambda a, b: jnp.where(i == 3, 2 / 3 * a + 1 / 3 * b, b), (begun.u, begun.played), (new.u, new.played)
+            )
+            return new._replace(u=u, played=played)
 
         return lax.fori_loop(2, 5, stage, state), distances
 
@@ -468,7 +489,8 @@ def _march(equation: TargetEquation, share: Any) -> _Marched:
             return state, jax.tree.map(lambda new, old: jnp.where(i == 0, new, old), here, distances)
 
         ended, distances = lax.fori_loop(0, parts.astype(int), go_on, (begun, (jnp.zeros_like(begun.u),) * 2))
-        return ended, _Marched(begun.u, begun.g, distances[0], distances[1], parts * _STAGES)
+        square = (begun.u, *begun.played[1:])[-1]  # by the linear equation, where that is solved
+        return ended, _Marched(square, begun.played[0], distances[0], distances[1], parts * _STAGES)
 
     start = _State(*equation.start(), equation.unquoted(), equation.fastest())
     return lax.scan(step, start, (tau, jnp.diff(tau, append=tau[-1:])))[1]
