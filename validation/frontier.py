@@ -36,7 +36,7 @@ PATHS = 20_000
 BLOCK = 8
 """Points of one reading that are computed together."""
 SHARED_SOLVE = 32
-"""Points of pre-commitment that are computed together: one solve serves them all."""
+"""Points of pre-commitment that are computed together, where one solve serves them all."""
 
 
 class Certificate(NamedTuple):
@@ -210,7 +210,8 @@ def frontier(
         "paths": int(paths),
         "seed": int(seed),
     }
-    sizes = {name: min(SHARED_SOLVE if name == "pre_commitment" else block, aversions.size) for name in able}
+    shares = {name: name == "pre_commitment" and not problem.cash_matters for name in able}
+    sizes = {name: min(SHARED_SOLVE if shares[name] else block, aversions.size) for name in able}
     blocks = {name: cut("frontier", aversions.tolist(), {**settings, "reading": name}, sizes[name]) for name in able}
     with tempfile.TemporaryDirectory() as temporary:
         store = Store(Path(folder) if folder is not None else Path(temporary) / "blocks")
