@@ -48,6 +48,9 @@ _UNSETTLED = 6  # errors, in units of a halving's: beside a limit, a few nodes t
 class TargetMethod(eqx.Module):
     """Settings of the target method, for `StockCashDealer` with `PreCommitment`.
 
+    It knows a borrowing rate, a credit line, a fee on short stock and a cost of closing; no margin, haircut, forced
+    reduction or overnight limit.
+
     nodes_per_lot:  nodes of the stock account to a lot. Where the limit binds, what a dealer may do changes within the
                     few hundredths of a lot that the stock moves between two fills: 4 nodes are 0.05 to 0.4 % short of
                     the value there, and 16 an eighth of that.

@@ -10,14 +10,14 @@ from twosided.validation.frontier import frontier
 from twosided.validation.statistics import agree, exceed
 
 MODELS = ts.models
-COARSE = ts.hjb.TargetMethod(nodes_per_lot=2, gap_nodes=128, steps=16, check=False)
+COARSE = ts.hjb.TargetMethod(nodes_per_lot=2, gap_nodes=64, steps=8, check=False)
 RATE, NO_MATTER = 0.03, {"borrowing_rate": float(np.nextafter(0.03, 1)), "credit_line": 1e3}
-DEAR = {"borrowing_rate": 0.25, "credit_line": 2.5}
+DEAR = {"borrowing_rate": 0.25, "credit_line": 1.5}
 AVERSIONS = np.array([2.0, 32.0])
 
 
 def dealer(objective, *, bid=(3000.0, 55.0), ask=(4200.0, 65.0), **changes):
-    """An asymmetric market, and a limit of three lots that binds; distances relative, time in years."""
+    """An asymmetric market, and a limit of two lots that binds; distances relative, time in years."""
     settings = {
         "growth": 0.25,
         "volatility": 0.45,
@@ -26,7 +26,7 @@ def dealer(objective, *, bid=(3000.0, 55.0), ask=(4200.0, 65.0), **changes):
         "bid_demand": MODELS.Exponential(*bid),
         "ask_demand": MODELS.Exponential(*ask),
         "lot": 1.0,
-        "max_stock": 3.5,
+        "max_stock": 2.5,
         "objective": objective,
     }
     return MODELS.StockCashDealer(**(settings | changes))
@@ -43,9 +43,7 @@ def dear():
 
 def test_where_cash_is_no_matter_the_solve_of_each_target_is_the_one_that_serves_all():
     """Mean and variance are found in two ways, which a coarse grid keeps apart by a thousandth of the deviation."""
-    one, own = (
-        ts.hjb.pre_commitment_frontier(committed(**changes), AVERSIONS, COARSE) for changes in ({}, NO_MATTER)
-    )
+    one, own = (ts.hjb.pre_commitment_frontier(committed(**changes), AVERSIONS, COARSE) for changes in ({}, NO_MATTER))
     assert not one.problem.cash_matters
     assert own.problem.cash_matters
     np.testing.assert_allclose(own.value, one.value, atol=1e-6)
@@ -68,9 +66,7 @@ def test_without_fills_interest_the_fee_and_the_close_take_what_they_do(stock, b
     fee, closing, cash, growth, volatility, horizon = 0.2, 0.01, -1.5, 0.25, 0.45, 5 / 244
     line = {} if borrowing_rate is None else {"borrowing_rate": borrowing_rate, "credit_line": 1.0}
     objective = MODELS.PreCommitment(0.7, stock=stock, cash=cash)
-    problem = dealer(
-        objective, bid=(0.0, 55.0), ask=(0.0, 65.0), short_fee=fee, liquidation_cost=closing, max_stock=3.5, **line
-    )
+    problem = dealer(objective, bid=(0.0, 55.0), ask=(0.0, 65.0), short_fee=fee, liquidation_cost=closing, **line)
     found = ts.solve(problem, COARSE)
 
     rate = RATE if borrowing_rate is None else borrowing_rate
@@ -82,9 +78,10 @@ def test_without_fills_interest_the_fee_and_the_close_take_what_they_do(stock, b
     mean = load @ held + cash * np.exp(rate * horizon)
     both = np.expm1(volatility**2 * np.minimum.outer(time, time)) * np.multiply.outer(held, held)
     variance = load @ both @ load
-    assert found.stats["mean"] == pytest.approx(mean, abs=2e-6)
-    assert found.stats["variance"] == pytest.approx(variance, abs=2e-6)
-    assert found.value(0.0, stock=stock, cash=cash) == pytest.approx(mean - 0.35 * variance, abs=2e-6)
+    assert found.stats["mean"] == pytest.approx(mean, abs=2e-5)
+    assert found.stats["variance"] == pytest.approx(variance, abs=2e-5)
+    assert found.stats["value"] == pytest.approx(mean - 0.35 * variance, abs=2e-5)
+    assert found.value(0.0, stock=stock, cash=cash) == pytest.approx(mean - 0.35 * variance, abs=1e-4)  # off its nodes
 
 
 def test_a_curve_bent_through_solved_points_has_their_targets():
@@ -109,12 +106,12 @@ def test_dear_credit_costs_money_and_the_target_agrees_with_the_mean(dear):
 
 def test_no_bid_is_quoted_beyond_the_credit_line_and_the_ask_leads_back(dear):
     solution = dear.solution(0)
-    stock, cash = np.array([1.0, 2.0, 2.0]), np.array([-1.4, -1.6, -3.0])
-    quotes = solution.quotes(0.005, stock=stock, cash=cash)
-    np.testing.assert_array_equal(np.isnan(quotes.bid), cash - 1.0 < -2.5)
+    cash = np.array([-0.4, -0.6, -2.0])
+    quotes = solution.quotes(0.005, stock=1.0, cash=cash)
+    np.testing.assert_array_equal(np.isnan(quotes.bid), cash - 1.0 < -1.5)
     assert np.all(np.isfinite(quotes.ask))
-    away, beside = solution.quotes(0.005, stock=2.0, cash=np.array([-1.4, -1.6])).ask  # of equal wealth, as good as
-    assert beside < away  # a dealer who cannot buy sells for less, to be able to again
+    within, beyond = solution.quotes(0.005, stock=1.0, cash=np.array([-0.46, -0.54])).ask
+    assert beyond < within - 1e-4  # a dealer who cannot buy sells for less, to be able to again
 
 
 def test_what_each_target_is_solved_for_is_refused_under_a_margin():
@@ -146,8 +143,8 @@ def test_a_mean_is_met_by_one_solve_more(dear):
 
 REFERENCE = {
     "borrowing": {"borrowing_rate": 0.25, "horizon": 20 / 244, "growth": 0.15},
-    "credit line of whole lots": {"borrowing_rate": 0.25, "credit_line": 2.0},
-    "fee and close": {"borrowing_rate": 0.25, "credit_line": 2.5, "short_fee": 0.2, "liquidation_cost": 0.005},
+    "credit line of whole lots": {"borrowing_rate": 0.25, "credit_line": 2.0, "max_stock": 3.5},
+    "fee and close": {"borrowing_rate": 0.25, "credit_line": 1.5, "short_fee": 0.2, "liquidation_cost": 0.005},
 }
 
 

@@ -146,9 +146,9 @@ def test_a_reading_that_cannot_be_had_is_missing_by_name():
         frontier(ts.models.AvellanedaStoikov(2.0, 1.0, 140.0, 1.5, 0.1), [1.0])
 
 
-def test_where_cash_matters_two_readings_are_missing():
-    poor = type(DEALER)(**{**DEALER.arguments(), "credit_line": 2.0})
-    with pytest.raises(ValueError, match=r"static: .* in one account.*pre_commitment: .* without borrowing_rate"):
+def test_where_cash_matters_the_static_reading_is_missing():
+    poor = type(DEALER)(**{**DEALER.arguments(), "credit_line": 2.0, "margin": ts.models.Margin(0.2, 0.1)})
+    with pytest.raises(ValueError, match=r"static: .* in one account.*pre_commitment: .* without margin"):
         frontier(poor, [1.0], ["static", "pre_commitment"])
     with pytest.raises(ValueError, match="static quotes are sought in one account"):
         best_static_quotes(poor, [1.0])
