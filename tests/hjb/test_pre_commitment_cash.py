@@ -142,7 +142,7 @@ def test_a_mean_is_met_by_one_solve_more(dear):
 
 
 REFERENCE = {
-    "borrowing": {"borrowing_rate": 0.25, "horizon": 20 / 244, "growth": 0.15},
+    "borrowing": {"borrowing_rate": 0.25, "horizon": 10 / 244, "growth": 0.15},
     "credit line of whole lots": {"borrowing_rate": 0.25, "credit_line": 2.0, "max_stock": 3.5},
     "fee and close": {"borrowing_rate": 0.25, "credit_line": 1.5, "short_fee": 0.2, "liquidation_cost": 0.005},
 }
@@ -170,8 +170,9 @@ def test_no_other_policy_under_the_same_limits_has_a_better_criterion_at_time_0(
     z = agree(found, expected, errors, samples=paths)
     print(f"\n{case}, {surplus}: simulated {found} +- {errors}, solver {expected}, z {z}; {solution.stats}")
     best = wealth - 0.5 * aversion * squares
+    differences = ts.hjb.FiniteDifference(nodes_per_lot=4, steps=64, extrapolate=False)
     for objective in (MODELS.MeanVariance(aversion), MODELS.MeanQuadraticVariation(aversion)):
-        other = play(ts.solve(dealer(objective, **REFERENCE[case])).policy)
+        other = play(ts.solve(dealer(objective, **REFERENCE[case]), differences).policy)
         score = other - 0.5 * aversion * (other - other.mean()) ** 2
         print(f"  {objective}: {score.mean():.5f} against {best.mean():.5f}, {exceed(best, score):.0f} standard errors")
 
@@ -179,7 +180,11 @@ def test_no_other_policy_under_the_same_limits_has_a_better_criterion_at_time_0(
 @pytest.mark.slow
 def test_a_frontier_carries_the_reading_and_certifies_it():
     problem, readings = dealer(MODELS.MeanVariance(1.0), **DEAR), ["equilibrium", "pre_commitment"]
-    settings = {"method": ts.hjb.FiniteDifference(nodes_per_lot=4, steps=64), "paths": 50_000, "seed": 2}
+    settings = {
+        "method": ts.hjb.FiniteDifference(nodes_per_lot=4, steps=64, extrapolate=False),
+        "paths": 50_000,
+        "seed": 2,
+    }
     found = frontier(problem, [4.0, 12.0], readings, **settings, progress=False)
     assert found.missing == {}
     assert found.certificate.compared == 8
