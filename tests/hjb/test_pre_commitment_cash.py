@@ -1,5 +1,7 @@
 """Pre-commitment where cash matters by itself: a solve for each target, its limits, its neighbours, and simulation."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,8 +13,10 @@ from twosided.validation.statistics import agree, exceed
 
 MODELS = ts.models
 COARSE = ts.hjb.TargetMethod(nodes_per_lot=2, gap_nodes=64, steps=8, check=False)
-RATE, NO_MATTER = 0.03, {"borrowing_rate": float(np.nextafter(0.03, 1)), "credit_line": 1e3}
-DEAR = {"borrowing_rate": 0.25, "credit_line": 1.5}
+RATE = 0.03
+ONE_RATE: dict[str, Any] = {}
+NO_MATTER: dict[str, Any] = {"borrowing_rate": float(np.nextafter(0.03, 1)), "credit_line": 1e3}
+DEAR: dict[str, Any] = {"borrowing_rate": 0.25, "credit_line": 1.5}
 AVERSIONS = np.array([2.0, 32.0])
 
 
@@ -43,7 +47,9 @@ def dear():
 
 def test_where_cash_is_no_matter_the_solve_of_each_target_is_the_one_that_serves_all():
     """Mean and variance are found in two ways, which a coarse grid keeps apart by a thousandth of the deviation."""
-    one, own = (ts.hjb.pre_commitment_frontier(committed(**changes), AVERSIONS, COARSE) for changes in ({}, NO_MATTER))
+    one, own = (
+        ts.hjb.pre_commitment_frontier(committed(**changes), AVERSIONS, COARSE) for changes in (ONE_RATE, NO_MATTER)
+    )
     assert not one.problem.cash_matters
     assert own.problem.cash_matters
     np.testing.assert_allclose(own.value, one.value, atol=1e-6)
@@ -60,11 +66,11 @@ def test_where_cash_is_no_matter_the_solve_of_each_target_is_the_one_that_serves
 
 
 @pytest.mark.parametrize("borrowing_rate", [None, 0.4], ids=["one rate", "dear credit"])
-@pytest.mark.parametrize("stock", [2.0, -2.0])
+@pytest.mark.parametrize("stock", [-2.0, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_without_fills_interest_the_fee_and_the_close_take_what_they_do(stock, borrowing_rate):
     """Cash stays below zero, so wealth is linear in the price's path: moments by quadrature over its covariance."""
     fee, closing, cash, growth, volatility, horizon = 0.2, 0.01, -1.5, 0.25, 0.45, 5 / 244
-    line = {} if borrowing_rate is None else {"borrowing_rate": borrowing_rate, "credit_line": 1.0}
+    line: dict[str, Any] = {} if borrowing_rate is None else {"borrowing_rate": borrowing_rate, "credit_line": 1.0}
     objective = MODELS.PreCommitment(0.7, stock=stock, cash=cash)
     problem = dealer(objective, bid=(0.0, 55.0), ask=(0.0, 65.0), short_fee=fee, liquidation_cost=closing, **line)
     found = ts.solve(problem, COARSE)
@@ -116,12 +122,13 @@ def test_no_bid_is_quoted_beyond_the_credit_line_and_the_ask_leads_back(dear):
 
 def test_what_each_target_is_solved_for_is_refused_under_a_margin():
     assert missing("pre_commitment", committed(**DEAR, short_fee=0.1, liquidation_cost=0.01)) == ""
-    for limits, said in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"margin": MODELS.Margin(0.5, 0.25)}, "margin"),
         ({"credit_line": 2.0, "haircut": 0.5}, "haircut"),
         ({"credit_line": 2.0, "forced_reduction": MODELS.ForcedReduction(50.0)}, "forced_reduction"),
         ({"overnight": MODELS.Overnight(1.0, 5)}, "overnight"),
-    ):
+    )
+    for limits, said in cases:
         problem = committed(**limits)
         assert said in missing("pre_commitment", problem)
         with pytest.raises(ValueError, match=said):
@@ -141,8 +148,8 @@ def test_a_mean_is_met_by_one_solve_more(dear):
         dear.at_mean(50.0)
 
 
-REFERENCE = {
-    "borrowing": {"borrowing_rate": 0.25, "horizon": 10 / 244, "growth": 0.15},
+REFERENCE: dict[str, dict[str, Any]] = {
+    "borrowing": {"borrowing_rate": 0.25, "horizon": 20 / 244, "growth": 0.15},
     "credit line of whole lots": {"borrowing_rate": 0.25, "credit_line": 2.0, "max_stock": 3.5},
     "fee and close": {"borrowing_rate": 0.25, "credit_line": 1.5, "short_fee": 0.2, "liquidation_cost": 0.005},
 }
