@@ -6,6 +6,7 @@ around the target, where a policy changes over the income of a fill, and wide ap
 A look between two nodes is the cubic that meets value and slope at both ends, on request with its bend limited: for
 data that are concave, as `U - Z^2` is in `Z` (a minimum of functions affine in `Z`), the limited curve is concave too
 and never falls below its chords. Without the limit a minimiser finds the dips of the interpolant and lives on them.
+Data that are concave up to a known curvature (see `_target_equation`, where credit is dear) are limited by that.
 """
 
 from __future__ import annotations
@@ -72,14 +73,15 @@ class GapGrid(eqx.Module):
         parts = (_weighed(w[..., :2], first), _weighed(w[..., 2:-2], middle), _weighed(w[..., -2:], last))
         return jnp.concatenate(parts, axis=1)
 
-    def pieces(self, table: Any, slope: Any, limited: bool) -> Pieces:
-        """The cubics of `table` (rows, count) with `slope` at its nodes; `limited` keeps concave data concave."""
+    def pieces(self, table: Any, slope: Any, most: Any = None) -> Pieces:
+        """The cubics of `table` (rows, count) with `slope` at its nodes, their curvature limited to `most` if given."""
         widths = self.widths[None]
         rise = table[:, 1:] - table[:, :-1]
         left, right = slope[:, :-1] * widths - rise, rise - slope[:, 1:] * widths
-        if limited:
-            left, right = jnp.maximum(left, 0.0), jnp.maximum(right, 0.0)
-            left, right = jnp.minimum(left, 2 * right), jnp.minimum(right, 2 * left)
+        if most is not None:
+            room = 0.5 * most * widths**2  # what a parabola of that curvature falls short of its chord's slope
+            left, right = jnp.maximum(left + room, 0.0), jnp.maximum(right + room, 0.0)
+            left, right = jnp.minimum(left, 2 * right) - room, jnp.minimum(right, 2 * left) - room
         after = [jnp.ravel(jnp.pad(part, ((0, 0), (0, 1)))) for part in (rise, left, right)]
         return Pieces(jnp.ravel(table), *after)
 

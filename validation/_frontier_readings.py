@@ -100,7 +100,7 @@ def _as_table(quotes: StaticQuotes, method: FiniteDifference) -> TabulatedPolicy
 
 
 def pre_commitment(problem: Any, aversions: Sequence[float], method: Any, start: Mapping[str, float]) -> list[Point]:
-    """`PreCommitment`, whose one solve serves all risk aversions; what the target implies is checked by an equation."""
+    """`PreCommitment`, its targets found for all risk aversions together."""
     objective = PreCommitment(1.0, stock=start["stock"], cash=start["cash"])
     settings = method if isinstance(method, TargetMethod) else None
     found = pre_commitment_frontier(under(problem, objective), aversions, settings)
@@ -130,16 +130,13 @@ TITLES = {
 
 def missing(reading: str, problem: Any) -> str:
     """Why a reading of a problem cannot be had; empty where it can."""
-    cash_matters = getattr(problem, "cash_matters", False)
     if reading in ("quadratic_variation", "static") and problem.days > 1:
         return "its variance is not known under an overnight limit"
     if reading == "pre_commitment":
         if not isinstance(problem, StockCashDealer):
             return f"it is solved for StockCashDealer, not for {type(problem).__name__}"
-        if cash_matters or problem.forces or problem.days > 1:
-            return "it is solved without borrowing_rate, credit_line, margin, forced_reduction and overnight limits"
-        if float(problem.short_fee) or float(problem.liquidation_cost):
-            return "it is solved without short_fee and liquidation_cost"
+        if problem.margin is not None or problem.haircut is not None or problem.forces or problem.days > 1:
+            return "it is solved without margin, haircut, forced_reduction and overnight limits"
     return ""
 
 

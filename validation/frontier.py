@@ -36,7 +36,8 @@ PATHS = 20_000
 BLOCK = 8
 """Points of one reading that are computed together."""
 SHARED = 32
-"""Points of static quotes and of pre-commitment that are computed together: the same solves serve them all."""
+"""Points that are computed together where the same solves serve them all: of static quotes, and of pre-commitment
+unless the cash account matters."""
 
 
 class Certificate(NamedTuple):
@@ -187,8 +188,7 @@ def frontier(
     paths, seed:    of every point's simulation; `paths=0` computes without simulating.
     initial:        named state at time 0; zero where it says nothing.
     method:         of the solves; by default the one that fits the problem.
-    block:          points of one reading that are computed together; `SHARED` of static quotes and of pre-commitment,
-                    whose solves serve many points.
+    block:          points of one reading that are computed together; `SHARED` where the same solves serve them all.
     workers, scheduler: as for `sweep`.
     folder:         where finished blocks are kept until all are there, so that the same call goes on after an
                     interruption; by default none are kept.
@@ -211,8 +211,11 @@ def frontier(
         "paths": int(paths),
         "seed": int(seed),
     }
-    shared = ("static", "pre_commitment")
-    sizes = {name: min(SHARED if name in shared else block, aversions.size) for name in able}
+    shares = {
+        "static": True,
+        "pre_commitment": not getattr(problem, "cash_matters", False),  # else every target has a solve and a table
+    }
+    sizes = {name: min(SHARED if shares.get(name) else block, aversions.size) for name in able}
     blocks = {name: cut("frontier", aversions.tolist(), {**settings, "reading": name}, sizes[name]) for name in able}
     with tempfile.TemporaryDirectory() as temporary:
         store = Store(Path(folder) if folder is not None else Path(temporary) / "blocks")

@@ -147,9 +147,9 @@ def test_a_reading_that_cannot_be_had_is_missing_by_name():
         frontier(ts.models.AvellanedaStoikov(2.0, 1.0, 140.0, 1.5, 0.1), [1.0])
 
 
-def test_where_cash_matters_pre_commitment_is_missing():
-    poor = type(DEALER)(**{**DEALER.arguments(), "credit_line": 2.0})
-    with pytest.raises(ValueError, match=r"pre_commitment: .* without borrowing_rate"):
+def test_under_a_margin_pre_commitment_is_missing():
+    poor = type(DEALER)(**{**DEALER.arguments(), "credit_line": 2.0, "margin": ts.models.Margin(0.2, 0.1)})
+    with pytest.raises(ValueError, match=r"pre_commitment: .* without margin"):
         frontier(poor, [1.0], ["pre_commitment"])
 
 
