@@ -45,6 +45,7 @@ def dear():
     return ts.hjb.pre_commitment_frontier(committed(**DEAR), AVERSIONS, COARSE)
 
 
+@pytest.mark.slow
 def test_where_cash_is_no_matter_the_solve_of_each_target_is_the_one_that_serves_all():
     """Mean and variance are found in two ways, which a coarse grid keeps apart by a thousandth of the deviation."""
     one, own = (
@@ -65,7 +66,10 @@ def test_where_cash_is_no_matter_the_solve_of_each_target_is_the_one_that_serves
         np.testing.assert_allclose(quotes[1].ask, quotes[0].ask, atol=2e-5)
 
 
-@pytest.mark.parametrize("borrowing_rate", [None, 0.4], ids=["one rate", "dear credit"])
+@pytest.mark.parametrize(
+    "borrowing_rate",
+    [pytest.param(None, marks=pytest.mark.slow, id="one rate"), pytest.param(0.4, id="dear credit")],
+)
 @pytest.mark.parametrize("stock", [-2.0, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_without_fills_interest_the_fee_and_the_close_take_what_they_do(stock, borrowing_rate):
     """Cash stays below zero, so wealth is linear in the price's path: moments by quadrature over its covariance."""

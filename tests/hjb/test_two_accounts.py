@@ -173,6 +173,7 @@ def test_quotes_depend_on_cash_only_where_something_says_so(one_rate, two_rates,
     assert not dealer(**CASHLESS, short_fee=0.2, liquidation_cost=0.1).cash_matters
 
 
+@pytest.mark.slow
 def test_a_margin_is_worth_less_than_none_and_nothing_to_the_rich(margined, constrained):
     assert margined.converged
     poor = {"stock": np.array([0.0, 1.0, -1.0, 2.0]), "cash": np.array([2.0, 1.5, 4.0, 0.5])}

@@ -172,7 +172,9 @@ def test_the_published_rows_are_a_thousand_simulations_of_the_same(gamma, strate
     assert spread == pytest.approx(averaged, abs=0.005)  # in continuous time
 
 
-@pytest.mark.parametrize(("gamma", "strategy", "half"), [(0.1, "inventory", 20), (0.1, "symmetric", 90)])
+@pytest.mark.parametrize(
+    ("gamma", "strategy", "half"), [(0.1, "inventory", 20), pytest.param(0.1, "symmetric", 90, marks=pytest.mark.slow)]
+)
 def test_exact_fills_have_no_time_step(gamma, strategy, half):
     exact = continuously(gamma, strategy, half)
     result = ts.simulate(problem_of(gamma), policy_of(gamma, strategy), PATHS, seed=2)
