@@ -51,6 +51,7 @@ def solution(frontiers):
     return frontiers["kept"].solution(2)
 
 
+@pytest.mark.slow
 def test_without_fills_the_solution_is_the_closed_form():
     """The stock is held whatever comes, so mean and variance are its own, and the target follows from them."""
     objective = MODELS.PreCommitment(0.7, stock=2.0, cash=1.5)

@@ -182,6 +182,7 @@ def test_a_margin_is_worth_less_than_none_and_nothing_to_the_rich(margined, cons
     assert margined.value(**rich) == pytest.approx(constrained.value(**rich), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_bid_retreats_before_the_margin_and_vanishes_at_it(margined):
     wealth = np.array([8.0, 4.0, 3.2, 2.9])
     long = margined.quotes(0.0, stock=2.0, cash=wealth - 2.0)

@@ -91,7 +91,7 @@ def test_the_command_writes_one_folder_and_says_what_it_kept(static, tmp_path, m
     out = tmp_path / "run"
     command = ["frontier", str(tmp_path / "dealer.toml"), "--points", "2", "--from", "0.5", "--to", "8"]
     command += ["--readings", "static", "--paths", "4000", "--out", str(out)]
-    monkeypatch.setattr(sys.modules[Frontier.__module__], "BLOCK", 1)
+    monkeypatch.setattr(sys.modules[Frontier.__module__], "SHARED", 1)
     compute, done = _running.compute, []
 
     def interrupted(statement):
