@@ -9,28 +9,11 @@ import pytest
 import twosided as ts
 from twosided.validation.statistics import agree, exceed
 
+from .asymmetric import dealer
+
 MODELS = ts.models
 COARSE = ts.hjb.TargetMethod(nodes_per_lot=2, gap_nodes=128, steps=16, check=False)
 AVERSIONS = np.array([0.5, 2.0, 8.0, 32.0])
-
-
-def dealer(objective, *, bid=(3000.0, 55.0), ask=(4200.0, 65.0), **changes):
-    """An asymmetric market, and a limit of three lots that binds; distances relative, time in years.
-
-    Half a lot of room keeps the third lot from being shut out by a move of the price.
-    """
-    settings = {
-        "growth": 0.25,
-        "volatility": 0.45,
-        "rate": 0.03,
-        "horizon": 5 / 244,
-        "bid_demand": MODELS.Exponential(*bid),
-        "ask_demand": MODELS.Exponential(*ask),
-        "lot": 1.0,
-        "max_stock": 3.5,
-        "objective": objective,
-    }
-    return MODELS.StockCashDealer(**(settings | changes))
 
 
 def committed(aversion=8.0, surplus="kept", **changes):

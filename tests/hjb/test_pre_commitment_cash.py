@@ -1,5 +1,6 @@
 """Pre-commitment where cash matters by itself: a solve for each target, its limits, its neighbours, and simulation."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from twosided.validation._frontier_readings import missing
 from twosided.validation.frontier import frontier
 from twosided.validation.statistics import agree, exceed
 
+from . import asymmetric
+
 MODELS = ts.models
 COARSE = ts.hjb.TargetMethod(nodes_per_lot=2, gap_nodes=64, steps=8, check=False)
 RATE = 0.03
@@ -18,22 +21,7 @@ ONE_RATE: dict[str, Any] = {}
 NO_MATTER: dict[str, Any] = {"borrowing_rate": float(np.nextafter(0.03, 1)), "credit_line": 1e3}
 DEAR: dict[str, Any] = {"borrowing_rate": 0.25, "credit_line": 1.5}
 AVERSIONS = np.array([2.0, 32.0])
-
-
-def dealer(objective, *, bid=(3000.0, 55.0), ask=(4200.0, 65.0), **changes):
-    """An asymmetric market, and a limit of two lots that binds; distances relative, time in years."""
-    settings = {
-        "growth": 0.25,
-        "volatility": 0.45,
-        "rate": RATE,
-        "horizon": 5 / 244,
-        "bid_demand": MODELS.Exponential(*bid),
-        "ask_demand": MODELS.Exponential(*ask),
-        "lot": 1.0,
-        "max_stock": 2.5,
-        "objective": objective,
-    }
-    return MODELS.StockCashDealer(**(settings | changes))
+dealer = partial(asymmetric.dealer, max_stock=2.5)  # two lots keep a solve for each target short
 
 
 def committed(aversion=2.0, surplus="kept", **changes):
