@@ -33,7 +33,8 @@ ul { max-width: 46rem; padding-left: 1.2rem; } li { margin: .25rem 0; }
 code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 footer { margin-top: 3rem; border-top: 1px solid #ccc; font-size: .85rem; color: #555; }
 @media print { body { max-width: none; padding: 0; font-size: 10.5pt; } nav { display: none; }
-  h2 { break-after: avoid; } figure, table, .verdict { break-inside: avoid; } }
+  .scroll { overflow: visible; } table { font-size: .78rem; } th, td { padding: .22rem .45rem; white-space: normal; }
+  h2, h3 { break-after: avoid; } figure, table, .verdict { break-inside: avoid; } }
 """
 
 
