@@ -52,21 +52,15 @@ def before_close(equation: Any, tau: Any, u: Any) -> Any:
     kept, money = problem.close(tau, stock)
     brought = money / problem.accrual(tau)
     loss = problem.accrual(tau) * (stock - kept - brought)
-    row = _number(stock, kept)
     if len(equation.axes) == 1:
-        return jax.vmap(lambda values: cubic(values, row))(u) - loss[None]
+        return jax.vmap(lambda values: cubic(values, (kept, stock)))(u) - loss[None]
     cash = equation.axes[1]
     after = brought[:, None] + cash[None]
     inside = jnp.clip(after, cash[0], cash[-1])
     below, above = equation.at(tau).cash_slopes
     further = jnp.minimum(after - cash[0], 0.0) * below + jnp.maximum(after - cash[-1], 0.0) * above
-    rows, columns = jnp.broadcast_arrays(row[:, None], _number(cash, inside))
-    return jax.vmap(lambda values: cubic(values, rows, columns))(u) + (further - loss[:, None])[None]
-
-
-def _number(nodes: Any, at: Any) -> Any:
-    """Fractional number of a place among even nodes."""
-    return (at - nodes[0]) / (nodes[1] - nodes[0])
+    held, inside = jnp.broadcast_arrays(kept[:, None], inside)
+    return jax.vmap(lambda values: cubic(values, (held, stock), (inside, cash)))(u) + (further - loss[:, None])[None]
 
 
 def flat(tables: Any) -> Any:

@@ -25,6 +25,7 @@ from ..models._precision import is_traced
 from ..models.channels import Channel
 from ..models.problem import Problem
 from ..models.stock_cash import StockCashDealer
+from ._crowding import crowded
 from ._limits import forced_by_stock, reduces
 
 Rows = Float[Array, "2 nodes"]
@@ -32,21 +33,26 @@ Nodes = Float[Array, " nodes"]
 
 
 class Grid(eqx.Module):
-    """`2 half + 1` nodes around zero inventory, `per_lot` of them to a lot; both part of the compiled shape."""
+    """`2 half + 1` nodes around zero inventory, `per_lot` of them to a lot; all part of the compiled shape.
+
+    crowded: whether they crowd where limits bend the value (see `_crowding`), or lie evenly.
+    """
 
     per_lot: int = eqx.field(static=True)
     half: int = eqx.field(static=True)
+    crowded: bool = eqx.field(static=True, default=False)
 
     @property
     def count(self) -> int:
         return 2 * self.half + 1
 
     def nodes(self, size: Any) -> Nodes:
+        """Even ones."""
         return jnp.arange(-self.half, self.half + 1, dtype=float) * (size / self.per_lot)
 
     def coarser(self, factor: int) -> Grid:
         """The grid of every `factor`-th node."""
-        return Grid(self.per_lot // factor, self.half // factor)
+        return Grid(self.per_lot // factor, self.half // factor, self.crowded)
 
 
 class Side(NamedTuple):
@@ -86,15 +92,11 @@ class Equation(eqx.Module):
 
     def __init__(self, problem: Problem, grid: Grid):
         self.problem, self.grid = problem, grid
-        self.nodes = grid.nodes(problem.size)
-        self.permitted = (permitted(problem, grid, +1), permitted(problem, grid, -1))
-        spacing = problem.size / grid.per_lot
-        self.forced = (
-            (forced(problem, +1, self.nodes, spacing), forced(problem, -1, self.nodes, spacing))
-            if problem.forces
-            else None
-        )
-        self.stencil = upwind_stencil(problem, grid)
+        self.nodes = nodes_of(problem, grid)
+        cells = cells_of(self.nodes)
+        self.permitted = (permitted(problem, grid, cells, +1), permitted(problem, grid, cells, -1))
+        self.forced = (forced(problem, +1, cells), forced(problem, -1, cells)) if problem.forces else None
+        self.stencil = upwind_stencil(problem, self.nodes)
 
     def start(self) -> Rows:
         """`u` at the horizon."""
@@ -194,13 +196,14 @@ class Moment(eqx.Module):
         At the two end nodes both are those of the exact solution without fills: far beyond the limit the inventory's
         own risk is all that is left, and the rows of the generator stay monotone.
         """
-        problem, grid = self.equation.problem, self.equation.grid
+        problem = self.equation.problem
         if not problem.moves:
             return jnp.zeros_like(u), jnp.zeros_like(u[0])
         down, up = self.equation.stencil
         fall, rise = u[:, :-2] - u[:, 1:-1], u[:, 2:] - u[:, 1:-1]
         inner = down[None, 1:-1] * fall + up[None, 1:-1] * rise
-        slope = (rise[1] - fall[1]) / (2 * problem.size / grid.per_lot)
+        below, above = gaps(self.equation.nodes)
+        slope = (rise[1] * below / above - fall[1] * above / below) / (below + above)
         return (
             jnp.concatenate([self.end_flow[:, :1], inner, self.end_flow[:, 1:]], axis=1),
             jnp.concatenate([self.end_slope[:1], slope, self.end_slope[1:]]),
@@ -266,38 +269,54 @@ def forced_trades(objective: Any, rate: Any, income: Any, change: Any) -> tuple[
     return flow, rate[None, None] * jnp.stack([jnp.stack([by_value, by_mean]), jnp.stack([0 * one, one])])
 
 
-def forced(problem: Problem, side: int, nodes: Nodes, spacing: Any) -> Nodes:
+def gaps(nodes: Nodes) -> tuple[Nodes, Nodes]:
+    """Distances of the inner nodes to those below and above."""
+    gap = jnp.diff(nodes)
+    return gap[:-1], gap[1:]
+
+
+def cells_of(nodes: Nodes) -> tuple[Nodes, Nodes]:
+    """Middle and width of each node's cell, half-way to its neighbours."""
+    gap = jnp.diff(nodes)
+    below, above = jnp.append(gap[:1], gap), jnp.append(gap, gap[-1:])
+    return nodes + 0.25 * (above - below), 0.5 * (below + above)
+
+
+def forced(problem: Problem, side: int, cells: tuple[Nodes, Nodes]) -> Nodes:
     """Forced trades on a side per unit of time, averaged over each node's cell."""
-    share = forced_by_stock(problem, side, nodes, spacing) * reduces(side, nodes, problem.size, spacing)
+    middle, width = cells
+    share = forced_by_stock(problem, side, middle, width) * reduces(side, middle, problem.size, width)
     return problem.forced_pace * share
 
 
-def permitted(problem: Problem, grid: Grid, side: int) -> Nodes:
+def permitted(problem: Problem, grid: Grid, cells: tuple[Nodes, Nodes], side: int) -> Nodes:
     """The share of each node's cell in which a fill on `side` keeps the limit, from 0 to 1.
 
     A limit that forbids fills puts a jump into the coefficients; averaging it over the cell keeps the scheme
     second-order wherever the jump falls. Inventory that does not move between fills sits on its node exactly.
     No fill leaves the grid: where the problem's limit lies beyond, the grid's end is one.
     """
-    y = grid.nodes(problem.size)
+    y, width = cells
     at_rest = (problem.velocity(y) == 0) & (problem.spread(y) == 0)
-    spacing = problem.size / grid.per_lot
-    share = jnp.clip((problem.bound(side) - problem.size - side * y) / spacing + 0.5, 0.0, 1.0)
+    share = jnp.clip((problem.bound(side) - problem.size - side * y) / width + 0.5, 0.0, 1.0)
     share = jnp.where(at_rest, jnp.where(problem.may_fill(side, y), 1.0, 0.0), share)
     within = side * np.arange(-grid.half, grid.half + 1) + grid.per_lot <= grid.half
     return jnp.where(within, share, 0.0)
 
 
-def upwind_stencil(problem: Problem, grid: Grid) -> tuple[Nodes, Nodes]:
-    """Rates `(down, up)`, not negative, at which transport leads to the neighbouring nodes; zero at the ends."""
-    y = grid.nodes(problem.size)
-    dy = problem.size / grid.per_lot
-    velocity, diffusion = problem.velocity(y), 0.5 * problem.spread(y) ** 2 / dy**2
-    central = diffusion * dy >= 0.5 * jnp.abs(velocity)
-    up = diffusion + jnp.where(central, 0.5 * velocity, jnp.maximum(velocity, 0.0)) / dy
-    down = diffusion + jnp.where(central, -0.5 * velocity, jnp.maximum(-velocity, 0.0)) / dy
-    inside = jnp.zeros(grid.count).at[1:-1].set(1.0)
-    return inside * down, inside * up
+def upwind_stencil(problem: Problem, nodes: Nodes) -> tuple[Nodes, Nodes]:
+    """Rates `(down, up)`, not negative, at which transport leads to the neighbouring nodes; zero at the ends.
+
+    Central where diffusion allows it, of second order for nodes that are a smooth image of even ones; else upwind.
+    """
+    below, above = gaps(nodes)
+    inner = nodes[1:-1]
+    velocity, variance = problem.velocity(inner), problem.spread(inner) ** 2
+    central = variance >= jnp.abs(velocity) * jnp.where(velocity > 0, above, below)
+    up = jnp.where(central, variance + velocity * below, variance + jnp.maximum(velocity, 0.0) * (below + above))
+    down = jnp.where(central, variance - velocity * above, variance + jnp.maximum(-velocity, 0.0) * (below + above))
+    across = below + above
+    return jnp.pad(down / (below * across), 1), jnp.pad(up / (above * across), 1)
 
 
 def _neighbour(u: Array, side: int, step: int) -> Array:
@@ -307,7 +326,7 @@ def _neighbour(u: Array, side: int, step: int) -> Array:
     return jnp.concatenate([jnp.repeat(u[..., :1], step, axis=-1), u[..., :-step]], axis=-1)
 
 
-def grid_for(problem: Problem, per_lot: int, name: str, half_width: int | None = None) -> Grid:
+def grid_for(problem: Problem, per_lot: int, name: str, half_width: int | None = None, crowded: bool = False) -> Grid:
     """The grid that holds a problem's limit, and for a stock that moves by itself the room it needs beyond.
 
     `half_width` states its size in lots instead. Raises `ValueError` where that ends within the limit, or where it is
@@ -321,7 +340,7 @@ def grid_for(problem: Problem, per_lot: int, name: str, half_width: int | None =
                     f"{name}: half_width={half_width} ends within the limit of {lots:g} lots; "
                     f"give at least {math.ceil(lots - 1e-9)}, or leave it out"
                 )
-        return Grid(per_lot, half_width * per_lot)
+        return Grid(per_lot, half_width * per_lot, crowded)
     try:
         lots = float(problem.limit) / float(problem.size)
         room = _room(problem)
@@ -332,7 +351,19 @@ def grid_for(problem: Problem, per_lot: int, name: str, half_width: int | None =
         ) from None
     if not math.isfinite(lots):
         raise ValueError(f"{name} needs a finite inventory limit; give max_inventory, or take ClosedForm()")
-    return Grid(per_lot, max(1, math.ceil(lots * room - 1e-9)) * per_lot)
+    return Grid(per_lot, max(1, math.ceil(lots * room - 1e-9)) * per_lot, crowded)
+
+
+def nodes_of(problem: Problem, grid: Grid) -> Nodes:
+    """Nodes of a grid, in the unit of the inventory."""
+    return crowded(problem, grid.per_lot, grid.half) if grid.crowded else grid.nodes(problem.size)
+
+
+def grid_of(problem: Problem, nodes: Any) -> Grid:
+    """The grid that a table's nodes are of."""
+    per_lot = int(np.searchsorted(nodes, float(problem.size) * (1 - 1e-9)) - nodes.size // 2)
+    gap = np.diff(nodes)
+    return Grid(per_lot, nodes.size // 2, bool(np.max(gap) > np.min(gap) * (1 + 1e-6)))
 
 
 def _room(problem: Problem) -> float:

@@ -20,7 +20,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from ..models.problem import Problem
-from ._equation import Equation, Grid
+from ._equation import Equation, Grid, grid_of
 from ._tables import Tables
 
 _STEPS = 50
@@ -33,11 +33,11 @@ def idle_share(problem: Problem, tables: Tables) -> float:
     nodes = tables.y.size
     sound = np.cumprod(np.all(np.isfinite(tables.value), axis=1)).astype(bool)
     tables = tables._replace(**{name: getattr(tables, name)[sound] for name in ("tau", "bid", "ask")})
-    per_lot = round(float(problem.size) / float(tables.y[1] - tables.y[0]))
+    grid = grid_of(problem, tables.y)
     every = max(1, (tables.tau.size - 1) // _STEPS)
     levels = slice(0, None, every)
     with jax.enable_x64(True):
-        found = _rates(problem, Grid(per_lot, nodes // 2), tables.bid[levels], tables.ask[levels])
+        found = _rates(problem, grid, tables.bid[levels], tables.ask[levels])
     down, up, bids, asks, idle = jax.tree.map(np.asarray, found)
     if not idle.any():
         return 0.0
@@ -46,7 +46,7 @@ def idle_share(problem: Problem, tables: Tables) -> float:
         leave = sparse.diags_array(-(up + down + bid + ask))
         generator = leave + sum(
             sparse.diags_array(row[max(0, -offset) : nodes - max(0, offset)], offsets=offset)
-            for offset, row in ((-1, down), (1, up), (-per_lot, ask), (per_lot, bid))
+            for offset, row in ((-1, down), (1, up), (-grid.per_lot, ask), (grid.per_lot, bid))
         )
         matrix = sparse.csc_array(sparse.eye_array(nodes) - step * generator)
         try:

@@ -16,7 +16,7 @@ class Tables(NamedTuple):
     """Tables of shape (times, nodes, ...): one axis for the time to go and one for each state variable that matters.
 
     `tau` ascends from 0 to T, shape (times,). `axes` holds the nodes of the first `len(axes)` of the problem's `names`,
-    each evenly spaced with a node at zero: the inventory alone, or the stock and the cash account.
+    rising with a node at zero: the inventory alone, or the stock and the cash account.
     """
 
     tau: Any

@@ -33,7 +33,7 @@ import numpy as np
 
 from ..models.channels import Channel
 from ..models.stock_cash import StockCashDealer
-from ._equation import Grid, permitted
+from ._equation import Grid, cells_of, permitted
 from ._limits import covered
 from ._target_grid import GapGrid, Pieces, Place
 
@@ -103,7 +103,8 @@ class TargetEquation(eqx.Module):
         self.inventory = stock.nodes(problem.size)[:, None]
         self.local = jnp.asarray(np.gradient(np.asarray(gap.nodes)))[None]
         self.reach = self.local * jnp.maximum(1.0, _REACH * jnp.abs(self.inventory) / problem.size)
-        self.allowed = (permitted(problem, stock, +1)[:, None], permitted(problem, stock, -1)[:, None])
+        cells = cells_of(self.inventory[:, 0])
+        self.allowed = (permitted(problem, stock, cells, +1)[:, None], permitted(problem, stock, cells, -1)[:, None])
         spacing = problem.size / stock.per_lot
         first, second = _differences(stock.count)
         self.first, self.second = jnp.asarray(first) / spacing, jnp.asarray(second) / spacing**2

@@ -37,7 +37,7 @@ from ._account_lines import (
     landing_shares,
     stock_factors,
 )
-from ._equation import Grid, forced_trades, permitted, upwind_stencil
+from ._equation import Grid, cells_of, forced_trades, permitted, upwind_stencil
 from ._limits import covered, forced
 
 Rows = Float[Array, "2 stocks cash"]
@@ -147,11 +147,13 @@ class TwoAccounts(eqx.Module):
         rests = self.velocity == 0
 
         def allowed(side: int) -> Field:
-            return permitted(problem, grid.stock, side)[:, None] * covered(problem, side, *at, cell, rests)
+            return permitted(problem, grid.stock, cells_of(self.stock), side)[:, None] * covered(
+                problem, side, *at, cell, rests
+            )
 
         self.permitted = (allowed(+1), allowed(-1))
         self.forced = tuple(forced(problem, side, *at, cell) for side in (+1, -1)) if problem.forces else None  # type: ignore[assignment]
-        self.stencil = upwind_stencil(problem, grid.stock)
+        self.stencil = upwind_stencil(problem, self.stock)
 
     @property
     def axes(self) -> tuple[Array, Array]:

@@ -45,6 +45,8 @@ class FiniteDifference(eqx.Module):
     extrapolate:    Richardson's extrapolation over three grids (then fourth order where smooth), or the plain scheme.
     tolerance:      of the nonlinear solve in each step, relative to the largest value.
     max_iterations: per step; reaching it leaves the solution not converged.
+    crowded:        nodes crowd where a limit bends the value (see `_crowding`); False spaces them evenly. Where the cash
+                    account matters they are even.
     half_width:     of the grid in lots, at least the problem's limit, or None to derive it. Where there is no limit, or
                     a traced one lies further out, no fill leaves the grid.
 
@@ -61,6 +63,7 @@ class FiniteDifference(eqx.Module):
     extrapolate: bool = eqx.field(static=True, default=True)
     tolerance: float = eqx.field(static=True, default=1e-11)
     max_iterations: int = eqx.field(static=True, default=500)
+    crowded: bool = eqx.field(static=True, default=True)
     half_width: int | None = eqx.field(static=True, default=None)
     cash_nodes_per_lot: int | None = eqx.field(static=True, default=None)
     cash_range: tuple[int, int] | None = eqx.field(static=True, default=None, converter=_pair)
@@ -89,7 +92,8 @@ class FiniteDifference(eqx.Module):
         """The finest grid for a problem, of its inventory."""
         usual = 4 if getattr(problem, "cash_matters", False) else 20
         per_lot = (self.nodes_per_lot or usual) if problem.moves else 1
-        return grid_for(problem, per_lot, "FiniteDifference", self.half_width)
+        crowded = self.crowded and problem.moves and not getattr(problem, "cash_matters", False)
+        return grid_for(problem, per_lot, "FiniteDifference", self.half_width, crowded)
 
     def solution(self, problem: Problem) -> Solution:
         """Solve; called by `solve`, inside double precision."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ..models._precision import in_float64
 from ..models.channels import Quotes
+from ._interpolation import number_of
 from ._tables import row_of
 
 _NEAR = 1 / 64
@@ -62,6 +63,7 @@ class TabulatedPolicy(Policy):
              in the order of the problem's `names`.
     spacing: of the evenly spaced nodes, one per state variable (or the number itself, where there is one).
     first:   the first node of each likewise; without it, nodes lie evenly around zero.
+    nodes:   of the inventory, where they are not evenly spaced.
 
     Beyond the table the end value is quoted.
     """
@@ -70,6 +72,7 @@ class TabulatedPolicy(Policy):
     spacing: Any
     power: int = eqx.field(static=True)
     first: Any = None
+    nodes: Any = None
 
     @property
     def dimension(self) -> int:
@@ -88,7 +91,7 @@ class TabulatedPolicy(Policy):
         least = jnp.min(jnp.where(near[..., None, None], least[None], jnp.inf), axis=1)
         first = None if self.first is None else self.first[:1]
         spacing = self.spacing[:1] if isinstance(self.spacing, tuple) else self.spacing
-        return TabulatedPolicy(self.problem, least, spacing, self.power, first)
+        return TabulatedPolicy(self.problem, least, spacing, self.power, first, self.nodes)
 
     def _times(self, row: Any) -> Any:
         """Times to go of the table's rows, as shares of the horizon."""
@@ -114,6 +117,8 @@ class TabulatedPolicy(Policy):
 
     def _position(self, which: int, state: Any, count: int) -> Any:
         """Fractional node number of a state; the node at zero is met exactly."""
+        if which == 0 and self.nodes is not None:
+            return number_of(state, self.nodes)
         spacing = self.spacing[which] if isinstance(self.spacing, tuple) else self.spacing
         zero = (count - 1) // 2 if self.first is None else jnp.round(-self.first[which] / spacing)
         return state / spacing + zero

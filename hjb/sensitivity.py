@@ -11,6 +11,7 @@ times at once. The path comes from the solution's own table, so the gradient is 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,8 +21,9 @@ import numpy as np
 from jax import lax
 
 from ..models.problem import Problem
-from ._equation import Equation, Grid
+from ._equation import Equation, Grid, grid_of
 from .solution import Solution
+from .solve import solve
 
 _TERMS = 10  # of an exponential's series, over a part in which half a fill is expected
 
@@ -45,8 +47,9 @@ def quote_gradient(solution: Solution, side: str = "bid", t: float = 0.0, **stat
     shares = np.asarray(tables.tau) / float(problem.horizon)
     last = int(np.argmin(np.abs(shares - (1 - t / float(problem.horizon)))))
     mean = np.zeros_like(tables.value) if np.shape(tables.mean) != np.shape(tables.value) else tables.mean
-    spacing = float(tables.y[1] - tables.y[0])
-    grid = Grid(round(float(problem.size) / spacing), (len(tables.y) - 1) // 2)
+    grid = grid_of(problem, tables.y)
+    if grid.crowded:  # the adjoint is stepped explicitly, which narrow cells would make long
+        return quote_gradient(solve(problem, replace(solution.method, crowded=False)), side, t, **state)
     with jax.enable_x64(True):
         u = np.stack([tables.value, mean], axis=1)[: last + 1]
         y = np.asarray(problem.coordinate(state), float)

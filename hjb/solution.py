@@ -87,7 +87,8 @@ class Solution:
         spacing, first = tuple(axis[1] - axis[0] for axis in axes), tuple(axis[0] for axis in axes)
         sides = (self.tables.bid, self.tables.ask)
         if self.tables.target is None:
-            return TabulatedPolicy(self.problem, _stack(*sides), spacing, self.power, first)
+            nodes = axes[0] if self.problem.moves and len(axes) == 1 else None
+            return TabulatedPolicy(self.problem, _stack(*sides), spacing, self.power, first, nodes)
         return TargetPolicy(self.problem, _entries(*sides), spacing, self.power, first, self.tables.target)
 
     def quotes(self, t: Any = 0.0, **state: Any) -> Quotes:
@@ -263,9 +264,8 @@ def read(problem: Any, table: Any, axes: Any, power: Any, t: Any, state: Any, ta
     if target is not None:
         coordinates[1] = target.coordinate(problem, tau, *coordinates)
     row, first, count = row_of(problem, tau, table.shape[0], power)
-    columns = [(x - nodes[0]) / (nodes[1] - nodes[0]) for x, nodes in zip(coordinates, axes, strict=True)]
     part = None if problem.days == 1 else (first, count)
-    return cubic(jnp.asarray(table), row, *columns, part=part)
+    return cubic(jnp.asarray(table), row, *zip(coordinates, axes, strict=True), part=part)
 
 
 def _stack(bid: Any, ask: Any) -> Any:

@@ -138,15 +138,15 @@ class _Judge:
         ]
         return np.where(residual[:, None] <= self.method.tolerance, _along(tables, place), np.nan)
 
-    def _place(self, name: str, axis: np.ndarray) -> np.ndarray:
-        """Fractional node number of the start, (1,)."""
+    def _place(self, name: str, axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The start, (1,), on an axis."""
         check_inside(self.problem, name, self.state[name], axis, "evaluated")
-        return (np.reshape(self.state[name], 1) - axis[0]) / (axis[1] - axis[0])
+        return np.reshape(np.asarray(self.state[name], float), 1), axis
 
 
 @in_float64
 def _along(tables: Any, place: list[Any]) -> Any:
-    """Tables of shape (policies, 2, nodes, ...) at one fractional node number of each axis."""
+    """Tables of shape (policies, 2, nodes, ...) at one place on each axis."""
     return jax.vmap(jax.vmap(lambda row: cubic(row, *place)[0]))(jnp.asarray(tables))
 
 

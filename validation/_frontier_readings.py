@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..hjb._equation import nodes_of
 from ..hjb.evaluation import Moments, evaluate_many
 from ..hjb.finite_difference import FiniteDifference
 from ..hjb.policy import Policy, TabulatedPolicy
@@ -96,7 +97,8 @@ def _as_table(quotes: StaticQuotes, method: FiniteDifference) -> TabulatedPolicy
     grid = levels.inventory
     table = np.broadcast_to(np.stack([quotes.bid, quotes.ask]), (levels.kept + 1, grid.count, 2))
     spacing = np.asarray(problem.size / grid.per_lot)
-    return TabulatedPolicy(problem, np.array(table), (spacing,), 2, (-grid.half * spacing,))
+    nodes = np.asarray(nodes_of(problem, grid)) if grid.crowded else None
+    return TabulatedPolicy(problem, np.array(table), (spacing,), 2, (-grid.half * spacing,), nodes)
 
 
 def pre_commitment(problem: Any, aversions: Sequence[float], method: Any, start: Mapping[str, float]) -> list[Point]:
