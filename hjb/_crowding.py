@@ -37,7 +37,7 @@ def crowded(problem: Problem, per_lot: int, half: int) -> Nodes:
     """`2 half + 1` nodes in the unit of the inventory, `per_lot` of them to a lot, and one at every whole lot."""
     within = _places(problem, jnp.arange(per_lot, dtype=float) / per_lot)
     number = np.arange(-half, half + 1)
-    return problem.size * (number // per_lot + within[number % per_lot])
+    return problem.size * ((number // per_lot).astype(float) + within[number % per_lot])
 
 
 def _places(problem: Problem, share: Nodes) -> Nodes:
@@ -45,12 +45,11 @@ def _places(problem: Problem, share: Nodes) -> Nodes:
     bounds = jnp.stack([jnp.asarray(problem.bound(side), float) for side in (+1, -1)]) / problem.size
     limited = jnp.isfinite(bounds)
     bounds = jnp.where(limited, bounds, 0.0)
-    width = jnp.where(limited, _layers(problem, bounds), _WIDEST)
+    width = jnp.where(limited, _layers(problem, bounds), _WIDEST)[None]
+    places = (bounds[None], -bounds[None])
 
     def beyond(y: Nodes) -> Nodes:
-        passed = [
-            _wrapped_cauchy(y[:, None] - place, width) - _wrapped_cauchy(-place, width) for place in (bounds, -bounds)
-        ]
+        passed = [_wrapped_cauchy(y[:, None] - place, width) - _wrapped_cauchy(-place, width) for place in places]
         return 0.5 * y + 0.5 * jnp.mean(jnp.stack(passed), axis=(0, 2)) - share
 
     def halve(_: Any, ends: tuple[Nodes, Nodes]) -> tuple[Nodes, Nodes]:

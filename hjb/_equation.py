@@ -269,7 +269,7 @@ def forced_trades(objective: Any, rate: Any, income: Any, change: Any) -> tuple[
     return flow, rate[None, None] * jnp.stack([jnp.stack([by_value, by_mean]), jnp.stack([0 * one, one])])
 
 
-def gaps(nodes: Nodes) -> tuple[Nodes, Nodes]:
+def gaps(nodes: Nodes) -> tuple[Array, Array]:
     """Distances of the inner nodes to those below and above."""
     gap = jnp.diff(nodes)
     return gap[:-1], gap[1:]

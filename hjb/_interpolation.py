@@ -16,12 +16,13 @@ def cubic(table: Any, *places: Any, part: tuple[Any, int] | None = None) -> Any:
     in `x`, and at the nodes themselves; the end intervals use the four end points. On the first axis points are taken
     from a `part` only, where one is given as its first number and how many it has.
     """
-    values, index, weight = jnp.asarray(table), [], 1.0
+    number = places[0][0] if isinstance(places[0], tuple) else places[0]
+    values, index, weight = jnp.asarray(table), [], jnp.ones_like(number)
     for axis, place in enumerate(places):
         nodes, weights = _stencil(place, *((0, values.shape[axis]) if axis or part is None else part))
         later = len(places) - 1 - axis  # each axis' stencil runs along a dimension of its own, behind the places'
         index.append(nodes.reshape(*nodes.shape[:-1], *(1,) * axis, -1, *(1,) * later))
-        weight = jnp.asarray(weight)[..., None] * weights.reshape(*weights.shape[:-1], *(1,) * axis, -1)
+        weight = weight[..., None] * weights.reshape(*weights.shape[:-1], *(1,) * axis, -1)
     return jnp.sum(values[tuple(index)] * weight, axis=tuple(range(-len(places), 0)))
 
 
@@ -31,7 +32,7 @@ def number_of(x: Any, nodes: Any) -> Any:
     lower = jnp.clip(jnp.searchsorted(nodes, x, side="right") - 1, 0, nodes.shape[0] - 2)
     share = (x - nodes[lower]) / (nodes[lower + 1] - nodes[lower])
     whole = jnp.round(share)
-    return lower + jnp.where(jnp.abs(share - whole) < _MET, whole, share)
+    return lower.astype(share.dtype) + jnp.where(jnp.abs(share - whole) < _MET, whole, share)
 
 
 def _stencil(place: Any, begin: Any, count: int) -> tuple[Any, Any]:

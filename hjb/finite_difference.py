@@ -45,8 +45,8 @@ class FiniteDifference(eqx.Module):
     extrapolate:    Richardson's extrapolation over three grids (then fourth order where smooth), or the plain scheme.
     tolerance:      of the nonlinear solve in each step, relative to the largest value.
     max_iterations: per step; reaching it leaves the solution not converged.
-    crowded:        nodes crowd where a limit bends the value (see `_crowding`); False spaces them evenly. Where the cash
-                    account matters they are even.
+    crowded:        nodes crowd where a limit bends the value (see `_crowding`); False spaces them evenly, as they are
+                    where the cash account matters.
     half_width:     of the grid in lots, at least the problem's limit, or None to derive it. Where there is no limit, or
                     a traced one lies further out, no fill leaves the grid.
 
