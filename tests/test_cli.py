@@ -529,10 +529,6 @@ WRONG_CASES = {
         ("MeanVariance", "PreCommitment"),
         "FiniteDifference cannot solve PreCommitment, whose quotes depend on wealth; take TargetMethod()",
     ),
-    "a book of several things": (
-        ('type = "StockCashDealer"', 'type = "OptionsBook"'),
-        "problem.type OptionsBook has more than one thing to quote",
-    ),
     "a negative rate spread": (
         ("rate = 0.03", "rate = 0.03\nborrowing_rate = 0.01"),
         "problem.borrowing_rate must not lie below rate (0.03), got 0.01",
