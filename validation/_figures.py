@@ -56,6 +56,14 @@ def small_multiples(count: int) -> tuple[Figure, list[Axes]]:
     return figure, axes[:count]
 
 
+def legend_beside(axes: list[Axes]) -> None:
+    """One legend for all panels, right of the last: each name once."""
+    named = {name: line for ax in axes for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    axes[-1].legend(
+        named.values(), named.keys(), fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5)
+    )
+
+
 def shifts(panels: list[tuple[str, np.ndarray, dict[str, np.ndarray]]], what: str) -> Figure:
     """By how much quotes move: for each panel its abscissa's label and numbers, and lines by name."""
     figure, axes = small_multiples(len(panels))
@@ -64,7 +72,7 @@ def shifts(panels: list[tuple[str, np.ndarray, dict[str, np.ndarray]]], what: st
             ax.plot(x, shift, color=colour, label=name, linewidth=1.4)
         ax.set_xlabel(label)
     axes[0].set_ylabel(what)
-    axes[-1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_beside(axes)
     return figure
 
 

@@ -174,7 +174,7 @@ class Simulation:
         return target
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> Simulation:
+    def load(path: str | os.PathLike[str]) -> Any:
         """Read what any simulation's `save` wrote. Raises `ValueError` naming the file where it is no simulation."""
         return _load(Path(path))
 
@@ -248,7 +248,7 @@ def _restoring(attributes: Any) -> Any:
     return restored
 
 
-def _load(path: Path) -> Simulation:
+def _load(path: Path) -> Any:
     import xarray as xr
 
     try:

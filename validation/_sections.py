@@ -149,7 +149,7 @@ def told(value: Any, bracket: bool = False) -> str:
         return f"{number(value[0], 6)} for each of {value.size}"
     if value.size > 2 * _MOST_TOLD:
         return f"{number(np.min(value))} to {number(np.max(value))}, {value.size} numbers"
-    listed = ", ".join(number(x, 6) for x in value)
+    listed = ", ".join(number(x, 6).replace(",", "") for x in value)  # commas stand between the numbers
     return f"[{listed}]" if bracket else listed
 
 

@@ -157,4 +157,4 @@ def view_for(
         OptionsBook: OptionsView,
     }
     view = next((view for kind, view in views.items() if isinstance(problem, kind)), OneAssetView)
-    return view(problem, units, solution, {} if start is None else start, sample)
+    return view(problem, units, solution, start or {}, sample)

@@ -104,7 +104,7 @@ class AssetsView(BookView):
             ax.set_title(f"asset {asset}", fontsize=10)
             ax.set_xlabel(f"inventory of asset {asset} (lots)")
         axes[0].set_ylabel(self.display.distance.label("distance"))
-        axes[shown - 1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figures.legend_beside(axes)
         return figure
 
     def _across(self, solution: Any) -> Any:

@@ -35,8 +35,8 @@ class BookView(View):
     def __init__(self, problem: Any, units: Mapping[str, Any], solution: Any, start: Mapping[str, Any], sample: Any):
         self.problem, self.units = problem, units
         self.display = self.axes(solution)
-        held = start.get(problem.names[0], 0.0) if isinstance(start, Mapping) else start
-        self.starts_here = not np.any(np.asarray(held))
+        self.start = np.atleast_1d(np.asarray(start.get(problem.names[0], 0.0), float))
+        self.starts_here = not np.any(self.start)
 
     @abstractmethod
     def axes(self, solution: Any) -> Display:
@@ -86,9 +86,11 @@ class BookView(View):
         return "The optimal quotes", body
 
     def simulation_section(self, simulation: Any, comparison: Comparison, sample: Any, solution: Any) -> Section:
+        name, unit = self.problem.names[0], self.problem.units["state"]
+        held = "nothing" if self.starts_here else f"{name} {', '.join(map(number, self.start))} {unit}"
         body = paragraph(
-            f"{simulation.paths:,} paths with exact fills, seed {simulation.seed}, starting with "
-            f"{self.started(simulation)}. {comparison.meaning}"
+            f"{simulation.paths:,} paths with exact fills, seed {simulation.seed}, starting with {held}. "
+            f"{comparison.meaning}"
         )
         head = ("", "measured", "std. error", "predicted", "z", "unit")
         body += table(head, self.compared(comparison), text_columns=(5,))
@@ -101,13 +103,6 @@ class BookView(View):
         for picture in self.outcome(simulation, comparison):
             body += figure(figures.as_svg(picture.drawn), picture.name, picture.caption)
         return "Checked by simulation", body
-
-    def started(self, simulation: Any) -> str:
-        """Where the paths start, in words."""
-        held = np.atleast_1d(np.asarray(simulation.problem.coordinate(simulation.initial), float))
-        if not np.any(held):
-            return "nothing"
-        return f"{self.problem.names[0]} {', '.join(number(q) for q in held)} {self.problem.units['state']}"
 
     @abstractmethod
     def outcome(self, simulation: Any, comparison: Comparison) -> Iterable[Picture]:

@@ -198,7 +198,7 @@ class CurrencyView(BookView):
             ax.set_xlabel("size (M)")
             ax.set_title(self._pair(i).rstrip(", "), fontsize=10)
         axes[0].set_ylabel("quote less reference price (bp)")
-        axes[-1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figures.legend_beside(axes)
         return figure
 
     def _by_position(self, solution: Any, pair: int) -> Any:
@@ -215,12 +215,13 @@ class CurrencyView(BookView):
             ax.set_title(f"tier {tier}", fontsize=10)
             ax.set_xlabel("position (M)")
         axes[0].set_ylabel("quote less reference price (bp)")
-        axes[-1].legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figures.legend_beside(axes)
         return figure
 
     def _hedging(self, solution: Any) -> Any:
-        figure, axes = figures.small_multiples(min(len(self.pairs), _DRAWN))
-        for pair, ax in enumerate(axes):
+        hedged = [i for i, pair in enumerate(self.pairs) if pair.hedging is not None][:_DRAWN]
+        figure, axes = figures.small_multiples(len(hedged))
+        for pair, ax in zip(hedged, axes, strict=True):
             q = self._positions(solution, pair)
             rate = solution.hedge_rate(0.0, inventory=self._at(solution, pair, q))
             self._shade(ax, solution, pair)

@@ -31,7 +31,7 @@ def write_report(
     market: Mapping[str, Any] | None = None,
     regret: Mapping[str, Any] | None = None,
     settlement: Mapping[str, Any] | None = None,
-    initial: Mapping[str, float] | None = None,
+    initial: Mapping[str, Any] | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a self-contained page about whatever is given, and return its path.
@@ -55,7 +55,7 @@ def write_report(
     if problem is None:
         raise ValueError("a report needs a solution or a problem; give one of them")
     record = calibration.to_dict() if hasattr(calibration, "to_dict") else calibration
-    start = initial or ({} if simulation is None else simulation.initial)
+    start = _start(problem, simulation, initial)
     view = view_for(problem, units or {}, solution, start, sample)
     comparison = None if simulation is None else compare(simulation, solution)
     parts = [] if record is None else [calibration_section(record)]
@@ -82,6 +82,14 @@ def write_report(
     path = Path(path)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _start(problem: Any, simulation: Any, initial: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Where paths start, by the names of the state; a currency simulation holds its positions alone."""
+    if initial or simulation is None:
+        return initial or {}
+    held = simulation.initial
+    return held if isinstance(held, Mapping) else {problem.names[0]: held}
 
 
 def _subtitle(problem: Any, solution: Any, record: Mapping[str, Any] | None) -> str:

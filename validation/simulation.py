@@ -65,7 +65,7 @@ def simulate(
     day: float = TRADING_DAY,
     progress: bool | None = None,
     batch: int | None = None,
-) -> Simulation:
+) -> Any:
     """Simulate `policy` on `problem` from time 0 to the horizon.
 
     A problem with several things to quote has a simulation of its own kind and the model's own exact fills only: a
@@ -385,7 +385,7 @@ def _request(
     return _Request(problem, policy, paths, seed, named, (inventory, money), steps, batch, progress)
 
 
-def settlement_days(problem: Problem, day: float = TRADING_DAY) -> int:
+def settlement_days(problem: Dealer, day: float = TRADING_DAY) -> int:
     """Days in the horizon, each as long as `day`; `ValueError` where no purchase could ever wait for one of them."""
     name = type(problem).__name__
     if "cash" not in problem.names or problem.units["time"] != "years":
