@@ -131,7 +131,6 @@ def number(value: Any, digits: int = 5) -> str:
     size = abs(value)
     if size and not 1e-4 <= size < 1e9:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(exponent)}"
     decimals = max(0, digits - 1 - (math.floor(math.log10(size)) if size else 0))
     text = f"{value:,.{decimals}f}"

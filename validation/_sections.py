@@ -139,18 +139,24 @@ def told(value: Any, bracket: bool = False) -> str:
     """One number, a list of them, or a matrix by rows; what is long as the range it spans."""
     value = np.asarray(value, dtype=float)
     if value.ndim == 0:
-        return number(value, 6)
+        return _short(value)
     if value.ndim == 2:
         if len(value) <= _MOST_TOLD:
             return "; ".join(told(row) for row in value)
         off = value[~np.eye(len(value), dtype=bool)]
         return f"{len(value)} x {len(value)}, {number(np.min(off))} to {number(np.max(off))} off the diagonal"
     if value.size > 2 and np.ptp(value) == 0:
-        return f"{number(value[0], 6)} for each of {value.size}"
+        return f"{_short(value[0])} for each of {value.size}"
     if value.size > 2 * _MOST_TOLD:
         return f"{number(np.min(value))} to {number(np.max(value))}, {value.size} numbers"
-    listed = ", ".join(number(x, 6).replace(",", "") for x in value)  # commas stand between the numbers
+    listed = ", ".join(_short(x).replace(",", "") for x in value)  # commas stand between the numbers
     return f"[{listed}]" if bracket else listed
+
+
+def _short(value: Any) -> str:
+    """A number as it was stated: 1e-5 and not 1.00000e-5."""
+    digits, *exponent = number(value, 6).split("e")
+    return "e".join([digits.rstrip("0").rstrip("."), *exponent]) if exponent else digits
 
 
 def _unit_words(problem: Any, display: Display) -> str:
