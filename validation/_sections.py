@@ -145,7 +145,7 @@ def told(value: Any, bracket: bool = False) -> str:
             return "; ".join(told(row) for row in value)
         off = value[~np.eye(len(value), dtype=bool)]
         return f"{len(value)} x {len(value)}, {number(np.min(off))} to {number(np.max(off))} off the diagonal"
-    if value.size > 2 and np.ptp(value) == 0:
+    if value.size > 2 and np.all(value == value[0]):
         return f"{_short(value[0])} for each of {value.size}"
     if value.size > 2 * _MOST_TOLD:
         return f"{number(np.min(value))} to {number(np.max(value))}, {value.size} numbers"

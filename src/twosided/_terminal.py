@@ -6,6 +6,8 @@ from typing import Any
 
 from ._case import Case
 
+_MOST_ROWS = 32  # of a comparison
+
 
 def print_calibration(record: Any) -> None:
     """The market as measured, in full."""
@@ -74,9 +76,12 @@ def print_simulation(simulation: Any, solution: Any, case: Case) -> None:
     print(f"\nsimulated: {simulation.paths:,} paths, {rule}, seed {simulation.seed}")
     head = ("", "measured", "std. error", "predicted", "z", "unit")
     rows = (head, *_view(solution, case).compared(comparison))
+    rows, left = rows[:_MOST_ROWS], len(rows) - _MOST_ROWS
     width = max(18, *(len(row[0]) + 1 for row in rows))
     for name, *numbers, unit in rows:
         print(f"  {name:<{width}}" + "".join(f"{cell:>12}" for cell in numbers) + f"  {unit}".rstrip())
+    if left > 0:
+        print(f"  and {left} more rows in the report")
     print(f"  {comparison.finding or comparison.meaning}")
 
 
