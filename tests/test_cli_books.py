@@ -11,6 +11,7 @@ import pytest
 
 import twosided as ts
 from twosided._case import parse_case
+from twosided.models.case import to_data
 from twosided.validation import _figures
 from twosided.validation._view import view_for
 
@@ -80,7 +81,8 @@ CURRENCY = (
 
 PAIRS = (
     '[problem]\ntype = "CurrencyBook"\ncorrelation = [[1.0, 0.5], [0.5, 1.0]]\n'
-    + 2 * ("[[problem.pairs]]" + PAIR.format(place="problem.pairs"))
+    + ("[[problem.pairs]]" + PAIR.format(place="problem.pairs"))
+    + ("[[problem.pairs]]" + PAIR.format(place="problem.pairs").replace("volatility = 50.0", "volatility = 90.0"))
     + "[simulation]\npaths = 40\nsteps = 20\n[simulation.initial]\ninventory = [3.0, -2.0]\n"
 )
 
@@ -152,7 +154,7 @@ def test_lists_and_tables_build_the_book_that_python_builds():
     bids, ask = [ts.models.Exponential(scale, 0.3) for scale in (0.9, 0.5)], ts.models.Exponential(0.7, 0.3)
     objective, matrix = ts.models.RiskPenalty(0.1, 0.0), [[1.0, 0.6], [0.6, 1.0]]
     mine = ts.models.MultiAssetDealer([0.3, 0.4], 5.0, bids, ask, 1.0, [3, 2], objective, matrix)
-    assert ts.models.case.to_data(problem) == ts.models.case.to_data(mine)
+    assert to_data(problem) == to_data(mine)
 
 
 WRONG = {
@@ -306,7 +308,7 @@ def check_run(run, folder: Path, text: str) -> tuple[list[str], dict[str, Any], 
         parse_case((place / "case.toml").read_text(encoding="utf-8")),
         ts.Solution.load(place / "solution.nc"),
     )
-    assert ts.models.case.to_data(case.problem) == ts.models.case.to_data(solution.problem)
+    assert to_data(case.problem) == to_data(solution.problem)
     simulation = ts.Simulation.load(place / "simulation.nc")
     told = {row.quantity: row for row in simulation.rows(solution)}
     for row in summary["simulation"]["rows"]:
@@ -402,7 +404,7 @@ def test_one_entry_simulates_every_problem_and_names_what_it_lacks(pairs):
     theirs = ts.validation.simulate_currency(problem, pairs, 20, 3, [1.0, 0.0], longest_step=step)
     np.testing.assert_array_equal(mine.earned, theirs.earned)
     with pytest.raises(TypeError, match="policy must be a currency solution's own, which says what it hedges as well"):
-        ts.simulate(problem, lambda t, state: None, 20)
+        ts.simulate(problem, lambda t, state: ts.Quotes(1.0, 1.0), 20)
     with pytest.raises(ValueError, match="a CurrencyBook is simulated by the model's own exact fills: leave fills,"):
         ts.simulate(problem, pairs.policy, 20, fills="linear", steps=3)
     with pytest.raises(TypeError, match="CurrencyBook has no state 'cash'; its state is inventory"):

@@ -8,7 +8,9 @@
     [units]                       optional: what the numbers are counted in, see `check_units`
 
 Every number is a bare number in the problem's own unit, `volatility = 0.45` per sqrt(year) for a `StockCashDealer`; a
-text such as "45%" is refused. An error names the file and the key's full name, and says how to mend it.
+text such as "45%" is refused. Where there are several things to quote, a number may be a list (`Stated.listed` says
+which) and a part may be one table for each, `[[problem.bid_demand]]`. An error names the file and the key's full name,
+and says how to mend it.
 """
 
 from __future__ import annotations
