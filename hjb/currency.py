@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.interpolate import RectBivariateSpline
-from scipy.optimize import root_scalar
 
 from ..models._precision import is_traced
 from ..models.channels import Quotes
 from ..models.currency import CurrencyDealer
 from ..models.currency_book import CurrencyBook
 from ..models.problem import as_state
+from ._band import Band, waiting_band
 from ._currency_equation import Bands, CurrencyEquation
 from ._currency_levels import doubled, extrapolated, left_by_lots
 from ._currency_march import Marched, carried, integrate, march
@@ -37,13 +37,6 @@ from .solution import Solution, check_inside, write_whole
 
 _STEPS, _PER_LOT, _TIMES, _LAW_NODES = 32, 4, 64, 1000
 _COMPARED = 1e-7  # tolerance of a solve that is only compared with
-
-
-class Band(NamedTuple):
-    """Positions (M) between which the dealer does not hedge; an end is infinite where it never hedges at all."""
-
-    low: Any
-    high: Any
 
 
 class Internalisation(NamedTuple):
@@ -111,22 +104,7 @@ class CurrencySolution(Solution):
         self._check_time(t)
         if self.problem.hedging is None:
             return Band(-np.inf, np.inf)
-        return Band(self._end(t, -1), self._end(t, +1))
-
-    def _end(self, t: float, side: int) -> float:
-        """The band's end on the side of long (+1) or short (-1) positions."""
-
-        def beyond(q: Any) -> Any:
-            return -side * self._pressure(t, q) - self.problem.hedging.half_spread
-
-        nodes = self.tables.y[::side]
-        within = np.flatnonzero(beyond(nodes) <= 0)
-        if within.size == 0:
-            return float(nodes[0])
-        if within[-1] == nodes.size - 1:
-            return side * np.inf
-        low, high = sorted(nodes[within[-1] : within[-1] + 2])
-        return float(root_scalar(beyond, bracket=(low, high)).root)
+        return waiting_band(lambda q: self._pressure(t, q), float(self.problem.hedging.half_spread), self.tables.y)
 
     def internalisation(self, t: float = 0.0) -> Internalisation:
         """How much is internalised in the long run of the quotes and the hedging of time `t`.

@@ -41,12 +41,14 @@ from ..models._precision import is_traced
 from ..models.channels import Quotes
 from ..models.currency import CurrencyDealer
 from ..models.currency_book import CurrencyBook, as_book
+from ._band import Band, waiting_band
 from ._currency_push import pushing
 from ._tables import Tables, clock
 from .policy import Policy
 from .solution import Solution, method_to_data, write_whole
 
 _TOLERANCE = 1e-10
+_LOOKED_AT = 257  # positions of a pair, to find where hedging begins
 _MOST_ITERATIONS = 200
 _LEAST_PULL = 1e-12  # of the largest
 _ESCAPED = 1e3  # times what else `A` is made of
@@ -242,6 +244,20 @@ class CurrencyBookSolution(Solution):
             none = np.zeros(q.shape[:-1])
             rates.append(none if pair.hedging is None else pair.hedging.rate(pressure[..., number]))
         return np.stack(rates, axis=-1)
+
+    def internalisation_threshold(self, t: float = 0.0, pair: int = 0) -> Band:
+        """Up to which positions (M) of one pair the dealer waits for clients, at `t` and with nothing of the others."""
+        check_number("pair", pair, self.problem.dimension)
+        dealer = self.problem.pairs[pair]
+        if dealer.hedging is None:
+            return Band(-np.inf, np.inf)
+
+        def pressure(q: Any) -> Any:
+            held = np.asarray(q, float)[..., None] * np.eye(self.problem.dimension)[pair]
+            return self.slope(t, held)[..., pair] + float(dealer.impact) * np.asarray(q)
+
+        nodes = float(dealer.max_inventory) * np.linspace(-1.0, 1.0, _LOOKED_AT)
+        return waiting_band(pressure, float(dealer.hedging.half_spread), nodes)
 
     @property
     def mean(self) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -18,7 +18,13 @@ def _shown(value: Any) -> str:
 
 
 class Stated(eqx.Module):
-    """A frozen statement: its `repr` shows names and values, so that a printed problem can be read and retyped."""
+    """A frozen statement: its `repr` shows names and values, so that a printed problem can be read and retyped.
+
+    listed: arguments and state variables that may be lists of numbers where all others are one number; of a part, such
+            as a demand, its own numbers.
+    """
+
+    listed: ClassVar[tuple[str, ...]] = ()
 
     def arguments(self) -> dict[str, Any]:
         """The arguments that build this object again, by name."""

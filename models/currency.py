@@ -88,6 +88,7 @@ class CurrencyDealer(Dealer):
     names: ClassVar[tuple[str, ...]] = ("inventory",)
     units: ClassVar[dict[str, str]] = {"state": "M", "money": "bp M", "time": "day", "distance": "bp"}
     moves: ClassVar[bool] = True
+    listed: ClassVar[tuple[str, ...]] = ("sizes", "shares", "bid_demand", "ask_demand")
 
     volatility: Any = eqx.field(converter=parameter)
     horizon: Any = eqx.field(converter=parameter)

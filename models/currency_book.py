@@ -27,6 +27,10 @@ from .problem import Dealer
 _DEFINITE = 1e-10
 
 
+def _as_tuple(pairs: Any) -> tuple[Any, ...]:
+    return (pairs,) if isinstance(pairs, CurrencyDealer) else tuple(pairs)
+
+
 class CurrencyBook(Dealer):
     """`pairs` with the `correlation` of their prices, shape (pairs, pairs).
 
@@ -37,8 +41,9 @@ class CurrencyBook(Dealer):
     names: ClassVar[tuple[str, ...]] = ("inventory",)
     units: ClassVar[dict[str, str]] = {"state": "M", "money": "bp M", "time": "day", "distance": "bp"}
     moves: ClassVar[bool] = True
+    listed: ClassVar[tuple[str, ...]] = ("correlation", "inventory")
 
-    pairs: tuple[Any, ...] = eqx.field(converter=tuple)
+    pairs: tuple[Any, ...] = eqx.field(converter=_as_tuple)
     correlation: Any = eqx.field(converter=parameter)
 
     def __check_init__(self) -> None:

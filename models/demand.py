@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -254,6 +254,8 @@ class Tabulated(Demand):
     is continued exponentially. Data whose `1/Lambda` is not strictly convex are refused: there the best quote
     would not be unique.
     """
+
+    listed: ClassVar[tuple[str, ...]] = ("distance", "intensity")
 
     distance: Any = eqx.field(converter=parameter)
     rate: Any = eqx.field(converter=parameter)

@@ -71,6 +71,7 @@ class MultiAssetDealer(Dealer):
     names: ClassVar[tuple[str, ...]] = ("inventory",)
     units: ClassVar[dict[str, str]] = {"state": "lots", "money": "money", "time": "time", "distance": "price"}
     moves: ClassVar[bool] = False
+    listed: ClassVar[tuple[str, ...]] = ("volatility", "lot", "max_inventory", "correlation", "drift", "inventory")
 
     volatility: Any
     horizon: Any

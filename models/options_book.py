@@ -62,6 +62,7 @@ class OptionsBook(Dealer):
         "distance": "price",
     }
     moves: ClassVar[bool] = False
+    listed: ClassVar[tuple[str, ...]] = ("strikes", "maturities", "sizes", "bid_demand", "ask_demand")
 
     physical: Heston
     pricing: Heston

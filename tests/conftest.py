@@ -43,3 +43,16 @@ def real_data() -> Callable[[str], Path]:
         return folder / name
 
     return find
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command of the command line in this process: its exit code and the lines it wrote to either stream."""
+    from twosided import cli
+
+    def call(*arguments: object) -> tuple[int, list[str], list[str]]:
+        code = cli.run([str(a) for a in arguments])
+        said = capsys.readouterr()
+        return code, said.out.splitlines(), said.err.splitlines()
+
+    return call

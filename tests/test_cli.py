@@ -18,7 +18,6 @@ import pytest
 import xarray as xr
 
 import twosided as ts
-from twosided import cli
 from twosided._case import read_case
 from twosided._frontier import _again as again
 from twosided._runs import FILES, new_run
@@ -105,18 +104,6 @@ def case(tmp_path) -> Path:
     path = tmp_path / "small.toml"
     path.write_text(SMALL, encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command in this process: its exit code and the lines it wrote to either stream."""
-
-    def call(*arguments: object) -> tuple[int, list[str], list[str]]:
-        code = cli.run([str(a) for a in arguments])
-        said = capsys.readouterr()
-        return code, said.out.splitlines(), said.err.splitlines()
-
-    return call
 
 
 def left_in(folder: Path) -> set[str]:
@@ -528,10 +515,6 @@ WRONG_CASES = {
     "an objective that the method cannot solve": (
         ("MeanVariance", "PreCommitment"),
         "FiniteDifference cannot solve PreCommitment, whose quotes depend on wealth; take TargetMethod()",
-    ),
-    "a book of several things": (
-        ('type = "StockCashDealer"', 'type = "OptionsBook"'),
-        "problem.type OptionsBook has more than one thing to quote",
     ),
     "a negative rate spread": (
         ("rate = 0.03", "rate = 0.03\nborrowing_rate = 0.01"),

@@ -72,8 +72,8 @@ def display_for(
     else:
         lot = f"{size:,.6g} {money}"
     return Display(
-        time=_time(float(problem.horizon), units.get("time", own["time"]), units.get("seconds_per_year")),
-        distance=_distance(own["distance"], units, typical_distance),
+        time=time_axis(float(problem.horizon), units.get("time", own["time"]), units.get("seconds_per_year")),
+        distance=distance_axis(own["distance"], units, typical_distance),
         inventory=Axis(1 / size, "lots"),
         money=money,
         lot=lot,
@@ -99,7 +99,8 @@ def typical_distance(solution: Any) -> float:
     return float(np.median(bid)) if bid.size else math.nan
 
 
-def _time(horizon: float, unit: str, seconds_per_year: float | None) -> Axis:
+def time_axis(horizon: float, unit: str, seconds_per_year: float | None) -> Axis:
+    """Time in `unit`, or in seconds, minutes or hours where their length is known, as the horizon is long."""
     if unit == "years" and seconds_per_year:
         seconds = float(seconds_per_year)
     elif unit in _SECONDS:
@@ -111,7 +112,8 @@ def _time(horizon: float, unit: str, seconds_per_year: float | None) -> Axis:
     return Axis(seconds / _SECONDS[shown], shown)
 
 
-def _distance(kind: str, units: Mapping[str, Any], typical: float) -> Axis:
+def distance_axis(kind: str, units: Mapping[str, Any], typical: float) -> Axis:
+    """Distances of a `kind` ("relative" or "price"), most about `typical`, in basis points, money or cents."""
     if kind == "relative" and "reference_price" not in units:
         return Axis(1e4, "basis points")
     price = float(units["reference_price"]) if kind == "relative" else 1.0

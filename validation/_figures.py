@@ -19,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ._display import Display
 
 BID, ASK, MEASURED, PREDICTED, OTHER = "#0072B2", "#D55E00", "#009E73", "#000000", "#666666"
+COLOURS = (BID, ASK, MEASURED, "#CC79A7", "#E69F00", "#56B4E9")
 _WIDTH = 9.0  # inches, of every figure
 
 
@@ -38,6 +39,41 @@ def _panels(count: int, height: float, share_y: bool = False) -> tuple[Figure, l
         ax.grid(color="#dddddd", linewidth=0.6)
         ax.set_axisbelow(True)
     return figure, list(axes)
+
+
+def small_multiples(count: int) -> tuple[Figure, list[Axes]]:
+    """Panels in rows of three at most, which share their ordinate."""
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(_WIDTH, 3.2 * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=True).ravel())
+    for ax in axes[count:]:
+        ax.remove()
+    for ax in axes[:count]:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="#dddddd", linewidth=0.6)
+        ax.set_axisbelow(True)
+    return figure, axes[:count]
+
+
+def legend_beside(axes: list[Axes]) -> None:
+    """One legend for all panels, right of the last: each name once."""
+    named = {name: line for ax in axes for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    axes[-1].legend(
+        named.values(), named.keys(), fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5)
+    )
+
+
+def shifts(panels: list[tuple[str, np.ndarray, dict[str, np.ndarray]]], what: str) -> Figure:
+    """By how much quotes move: for each panel its abscissa's label and numbers, and lines by name."""
+    figure, axes = small_multiples(len(panels))
+    for (label, x, lines), ax in zip(panels, axes, strict=True):
+        for colour, (name, shift) in zip(COLOURS, lines.items(), strict=False):
+            ax.plot(x, shift, color=colour, label=name, linewidth=1.4)
+        ax.set_xlabel(label)
+    axes[0].set_ylabel(what)
+    legend_beside(axes)
+    return figure
 
 
 def _whole_numbers(axis: Any) -> None:

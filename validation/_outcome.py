@@ -174,8 +174,8 @@ class Simulation:
         return target
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> Simulation:
-        """Read what `save` wrote. Raises `ValueError` naming the file where it is no simulation."""
+    def load(path: str | os.PathLike[str]) -> Any:
+        """Read what any simulation's `save` wrote. Raises `ValueError` naming the file where it is no simulation."""
         return _load(Path(path))
 
 
@@ -235,7 +235,20 @@ def _dataset(simulation: Simulation) -> Any:
     )
 
 
-def _load(path: Path) -> Simulation:
+def _restoring(attributes: Any) -> Any:
+    """Who restores a simulation of several things to quote; None for one of a single asset."""
+    if "book" in attributes:
+        from ._book_simulation import restored
+    elif attributes.get("kind") == "CurrencySimulation":
+        from .currency import restored
+    elif attributes.get("kind") == "OptionsSimulation":
+        from .options_simulation import restored
+    else:
+        return None
+    return restored
+
+
+def _load(path: Path) -> Any:
     import xarray as xr
 
     try:
@@ -243,10 +256,8 @@ def _load(path: Path) -> Simulation:
             data = opened.load()
         stated = json.loads(data.attrs["case"])
         problem, settings = case.from_data(stated["problem"]), stated["simulation"]
-        if "book" in data.attrs:
-            from ._book_simulation import restored
-
-            return restored(problem, settings, data)
+        if restore := _restoring(data.attrs):
+            return restore(problem, settings, data)
         arrays: dict[str, Any] = {
             name: data[name].values for name in ("wealth", "inventory", "charge", "bid_fills", "ask_fills")
         }

@@ -87,8 +87,11 @@ _MEANINGS = {
 }
 
 
-def parameter_rows(problem: Any, units: Mapping[str, Any], display: Display) -> Iterable[tuple[str, str, str]]:
-    """Name, value and meaning of each parameter that is stated, in the units of a case."""
+def parameter_rows(
+    problem: Any, units: Mapping[str, Any], display: Display, meanings: Mapping[str, str] | None = None
+) -> Iterable[tuple[str, str, str]]:
+    """Name, value and meaning of each parameter that is stated, in the units of a case; `meanings` go before ours."""
+    known = {**_MEANINGS, **(meanings or {})}
     own = problem.units
     times = units.get("time", own["time"])
     money = units.get("money", "money")
@@ -106,23 +109,54 @@ def parameter_rows(problem: Any, units: Mapping[str, Any], display: Display) -> 
     }
     for name, value in problem.arguments().items():
         if value is None or (
-            name in ("short_fee", "adverse_selection", "drift", "liquidation_cost") and float(value) == 0
+            name in ("short_fee", "adverse_selection", "drift", "liquidation_cost") and np.all(np.asarray(value) == 0)
         ):
             continue
-        shown = _stated(value) if hasattr(value, "arguments") else number(value, 6)
-        yield name.replace("_", " "), shown, _MEANINGS.get(name, "").format(**words)
+        title = name.replace("_", " ")
+        if isinstance(value, tuple) and value and hasattr(value[0], "arguments"):  # one for each asset
+            for i, part in enumerate(value[:_MOST_TOLD]):
+                more = f", and {len(value) - _MOST_TOLD} more" if i + 1 == _MOST_TOLD < len(value) else ""
+                yield f"{title} {i}", _stated(part) + more, known.get(name, "").format(**words)
+        else:
+            shown = _stated(value) if hasattr(value, "arguments") else told(value)
+            yield title, shown, known.get(name, "").format(**words)
+
+
+_MOST_TOLD = 6  # of numbers or parts that are listed one by one
 
 
 def _stated(part: Any) -> str:
     """A demand or an objective as the call that builds it, with numbers as a reader wants them."""
-    arguments = part.arguments()
-    arguments = {name: value for name, value in arguments.items() if value is not None}
-    if any(np.ndim(value) for value in arguments.values()):
-        return f"{type(part).__name__}({', '.join(arguments)})"
+    arguments = {name: value for name, value in part.arguments().items() if value is not None}
     inside = ", ".join(
-        f"{name} = {value if isinstance(value, str) else number(value, 6)}" for name, value in arguments.items()
+        name if np.size(value) > _MOST_TOLD else f"{name} = {value if isinstance(value, str) else told(value, True)}"
+        for name, value in arguments.items()
     )
     return f"{type(part).__name__}({inside})"
+
+
+def told(value: Any, bracket: bool = False) -> str:
+    """One number, a list of them, or a matrix by rows; what is long as the range it spans."""
+    value = np.asarray(value, dtype=float)
+    if value.ndim == 0:
+        return _short(value)
+    if value.ndim == 2:
+        if len(value) <= _MOST_TOLD:
+            return "; ".join(told(row) for row in value)
+        off = value[~np.eye(len(value), dtype=bool)]
+        return f"{len(value)} x {len(value)}, {number(np.min(off))} to {number(np.max(off))} off the diagonal"
+    if value.size > 2 and np.all(value == value[0]):
+        return f"{_short(value[0])} for each of {value.size}"
+    if value.size > 2 * _MOST_TOLD:
+        return f"{number(np.min(value))} to {number(np.max(value))}, {value.size} numbers"
+    listed = ", ".join(_short(x).replace(",", "") for x in value)  # commas stand between the numbers
+    return f"[{listed}]" if bracket else listed
+
+
+def _short(value: Any) -> str:
+    """A number as it was stated: 1e-5 and not 1.00000e-5."""
+    digits, *exponent = number(value, 6).split("e")
+    return "e".join([digits.rstrip("0").rstrip("."), *exponent]) if exponent else digits
 
 
 def _unit_words(problem: Any, display: Display) -> str:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ..models.printed import PrintedDealer
+from ..models.problem import Problem
 from .statistics import FEWEST_SAMPLES, critical_value
 
 LEVEL = 0.001
@@ -66,7 +68,7 @@ class Comparison:
 def compare(simulation: Any, solution: Any) -> Comparison:
     """Compare a simulation with the solution whose policy it followed."""
     meaning, expected = _meaning(simulation, solution)
-    rows = tuple(_rows(simulation, None if is_approximate(solution) else solution, expected))
+    rows = tuple(_rows(simulation, solution if predicts(solution) else None, expected))
     tested = [row for row in rows if math.isfinite(row.z)]
     limit = critical_value(LEVEL, max(1, len(tested)))
     error = solution.error_estimate if math.isfinite(solution.error_estimate) else 0.0
@@ -89,6 +91,11 @@ def is_approximate(solution: Any) -> bool:
     return type(solution.method).__name__ == "ClosedForm" and not solution.stats.get("exact", False)
 
 
+def predicts(solution: Any) -> bool:
+    """Whether a solution states a value to hold a simulation against, if only as an approximation."""
+    return not is_approximate(solution) or not isinstance(solution.problem, Problem | PrintedDealer)
+
+
 def _rows(simulation: Any, solution: Any, expected: bool) -> list[Compared]:
     """The simulation's own rows, with the variance of wealth shown as a standard deviation, a number in money."""
     units = simulation.problem.units
@@ -99,7 +106,7 @@ def _rows(simulation: Any, solution: Any, expected: bool) -> list[Compared]:
         if quantity == "variance of wealth":
             quantity, unit, measured, predicted = "std of wealth", units["money"], *map(_root, (measured, predicted))
             error = error / (2 * measured) if measured else math.nan
-        kind = "state" if "inventory" in quantity else kinds.get(unit, "")
+        kind = "state" if "inventory" in quantity or unit == units["state"] != units["money"] else kinds.get(unit, "")
         z = (measured - predicted) / error if expected and error > 0 else math.nan
         found.append(Compared(quantity, kind, unit, measured, error, predicted, z))
     return found
@@ -111,6 +118,12 @@ def _root(variance: float) -> float:
 
 def _meaning(simulation: Any, solution: Any) -> tuple[str, bool]:
     """What the comparison can show, and whether agreement is to be expected."""
+    if is_approximate(solution) and predicts(solution):
+        return (
+            "The value is approximated by a quadratic: it stands beside what its quotes were measured to earn, and the "
+            "two are not expected to agree to within chance.",
+            False,
+        )
     if is_approximate(solution):
         return "The quotes are a published approximation, which predicts no wealth to compare with.", False
     if simulation.rule != "exact":

@@ -11,8 +11,11 @@ Prices are not drawn: given the positions, what they add to wealth is Gaussian w
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from scipy.special import wrightomega
@@ -23,6 +26,7 @@ from ..models import case
 from ..models.currency import CurrencyDealer
 from ..models.currency_book import CurrencyBook, as_book
 from ._outcome import Row
+from ._outcome_file import Saved, arrays_of, write_outcome
 
 
 class Estimate(NamedTuple):
@@ -46,6 +50,8 @@ class CurrencySimulation:
     frozen:      whether the quotes of time 0 were kept to all along.
     """
 
+    rule: ClassVar[str] = "exact"
+
     problem: CurrencyDealer | CurrencyBook
     seed: int
     days: float
@@ -65,6 +71,12 @@ class CurrencySimulation:
         return self.earned.size
 
     @property
+    def wealth(self) -> np.ndarray:
+        """A draw of `W_T` for every path, bp M above the marked book: what was earned, and what prices added."""
+        drawn = np.random.default_rng([self.seed, 1]).standard_normal(self.paths)
+        return self.earned + np.sqrt(self.risk) * drawn
+
+    @property
     def value(self) -> Estimate:
         """The criterion, bp M: the mean of what was earned less the charges."""
         return _mean(self.earned - self.charge)
@@ -73,6 +85,12 @@ class CurrencySimulation:
     def mean_wealth(self) -> Estimate:
         """`E[W_T]` above the marked book, bp M."""
         return _mean(self.earned)
+
+    @property
+    def variance(self) -> Estimate:
+        """`Var[W_T]`, bp^2 M^2: of what fills and hedging earn, and of prices given the positions."""
+        centred = self.earned - np.mean(self.earned)
+        return _mean(centred**2 * self.paths / (self.paths - 1) + self.risk)
 
     @property
     def internalised(self) -> Estimate:
@@ -98,8 +116,9 @@ class CurrencySimulation:
         unit = self.problem.units["money"]
         value, wealth = self._predictions(predicted)
         return [
-            Row("criterion", unit, *self.value, value),
             Row("mean wealth", unit, *self.mean_wealth, wealth),
+            Row("variance of wealth", f"({unit})^2", *self.variance, math.nan),
+            Row("criterion", unit, *self.value, value),
             Row("internalised volume", "share", *self.internalised, math.nan),
             Row("volume then waited for", "share", *self.waited, math.nan),
             Row("time without hedging", "share", *self.idle_time, math.nan),
@@ -132,6 +151,29 @@ class CurrencySimulation:
                 f"{row.quantity:24}{row.measured:14.6g}{row.standard_error:12.2g}{predicted_text:>14}  {row.unit}"
             )
         return "\n".join(lines)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write NetCDF with units and the full case inside, whole or not at all; returns the path."""
+        settings = {"seed": self.seed, "days": self.days, "initial": self.initial.tolist(), "frozen": self.frozen}
+        return write_outcome(self, path, _SAVED, settings)
+
+
+_SAVED = {
+    "earned": Saved(("path",), "bp M", "what fills and hedging brought, above the marked book"),
+    "risk": Saved(("path",), "bp^2 M^2", "variance that prices add to it"),
+    "charge": Saved(("path",), "bp M", "charged to the criterion, apart from wealth"),
+    "clients": Saved(("path",), "M", "volume traded with clients"),
+    "hedged": Saved(("path",), "M", "volume traded in the market"),
+    "waiting": Saved(("path",), "M", "volume traded with clients after which nothing was hedged"),
+    "idle": Saved(("path",), "1", "share of the time without hedging"),
+    "inventory": Saved(("path", "pair"), "M", "position at the end"),
+}
+
+
+def restored(problem: Any, settings: Mapping[str, Any], data: Any) -> CurrencySimulation:
+    """The simulation from a dataset that `CurrencySimulation.save` wrote."""
+    initial = np.asarray(settings["initial"], float)
+    return CurrencySimulation(problem, **{**settings, "initial": initial}, **arrays_of(data))
 
 
 def _mean(values: np.ndarray) -> Estimate:

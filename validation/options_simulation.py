@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -17,6 +19,7 @@ from ..models.options_book import OptionsBook
 from . import _batches, _options_paths
 from ._option_surface import option_surface
 from ._outcome import Row
+from ._outcome_file import Saved, arrays_of, write_outcome
 from ._quoting import with_numbers_as
 from ._randomness import key_of
 
@@ -33,6 +36,8 @@ class OptionsSimulation:
     bid_fills, ask_fills: of all options together.
     revalued:   whether every option was revalued at Heston's price, or to first order in vega.
     """
+
+    rule: ClassVar[str] = "exact"
 
     problem: OptionsBook
     seed: int
@@ -94,11 +99,12 @@ class OptionsSimulation:
                 for function in (predicted.expected_wealth, predicted.profit_deviation, predicted.value)
             ]
         root = math.sqrt(self.paths)
+        held = self.problem.units["state"]
         return [
             Row("mean profit", "money", self.mean_wealth, self.standard_error, told[0]),
             Row("deviation of profit", "money", self.deviation, self.deviation_standard_error, told[1]),
             Row("criterion", "money", self.criterion, self.criterion_standard_error, told[2]),
-            Row("mean vega", "money", float(np.mean(self.vega)), _deviation(self.vega) / root, math.nan),
+            Row("mean vega", held, float(np.mean(self.vega)), _deviation(self.vega) / root, math.nan),
             Row("bid fills", "per path", float(np.mean(self.bid_fills)), _deviation(self.bid_fills) / root, math.nan),
             Row("ask fills", "per path", float(np.mean(self.ask_fills)), _deviation(self.ask_fills) / root, math.nan),
         ]
@@ -113,6 +119,25 @@ class OptionsSimulation:
             told = f"{row.predicted:>12.6g}" if math.isfinite(row.predicted) else " " * 12
             lines.append(f"{row.quantity:<20}{row.measured:>12.6g}{row.standard_error:>12.2g}{told}{z}")
         return "\n".join(lines)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write NetCDF with units and the full case inside, whole or not at all; returns the path."""
+        settings = {"seed": self.seed, "initial": self.initial, "revalued": self.revalued}
+        return write_outcome(self, path, _SAVED, settings)
+
+
+_SAVED = {
+    "profit": Saved(("path",), "money", "profit by the horizon, ahead of the marked book"),
+    "charge": Saved(("path",), "money", "charged to the criterion for the vega carried"),
+    "vega": Saved(("path",), "money per unit of volatility", "vega of the book at the horizon"),
+    "bid_fills": Saved(("path",), "1", "fills of all bids"),
+    "ask_fills": Saved(("path",), "1", "fills of all asks"),
+}
+
+
+def restored(problem: Any, settings: Mapping[str, Any], data: Any) -> OptionsSimulation:
+    """The simulation from a dataset that `OptionsSimulation.save` wrote."""
+    return OptionsSimulation(problem, **settings, **arrays_of(data))
 
 
 def simulate_options(

@@ -19,16 +19,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..hjb.currency import CurrencyPolicy
+from ..hjb.currency_book import CurrencyBookPolicy
 from ..hjb.policy import TargetPolicy
 from ..models.channels import Quotes
+from ..models.currency import CurrencyDealer
+from ..models.currency_book import CurrencyBook
 from ..models.multi_asset import MultiAssetDealer
-from ..models.problem import Problem, as_state
+from ..models.options_book import OptionsBook
+from ..models.printed import PrintedDealer
+from ..models.problem import Dealer, Problem, as_state
 from . import _batches, _linear, _thinning
 from ._book_simulation import simulate_book
 from ._bounds import lay_bounds
 from ._outcome import Row, Simulation
 from ._quoting import ask, quoted, with_numbers_as
 from ._randomness import key_of
+from .currency import simulate_currency
+from .options_simulation import simulate_options
 
 __all__ = ["BoundError", "Row", "SamplePaths", "Simulation", "sample_paths", "simulate"]
 
@@ -44,7 +52,7 @@ class BoundError(ValueError):
 
 
 def simulate(
-    problem: Problem | MultiAssetDealer,
+    problem: Dealer,
     policy: Policy,
     paths: int,
     seed: int = 0,
@@ -57,8 +65,12 @@ def simulate(
     day: float = TRADING_DAY,
     progress: bool | None = None,
     batch: int | None = None,
-) -> Simulation:
+) -> Any:
     """Simulate `policy` on `problem` from time 0 to the horizon.
+
+    A problem with several things to quote has a simulation of its own kind and the model's own exact fills only: a
+    `MultiAssetDealer` a `BookSimulation`; an `OptionsBook` and a currency dealer or book, whose `policy` must be a
+    solution's, what `simulate_options` and `simulate_currency` return, with `steps` their longest steps in the horizon.
 
     policy:   `policy(t, state) -> Quotes`, called inside `jit` with `t` and every entry of `state` of one shape; a
               pytree such as `solution.policy`, whose numbers may change without recompiling, or a function.
@@ -82,9 +94,12 @@ def simulate(
     Raises `ValueError` or `TypeError` for what can be known beforehand, `BoundError` where a policy's intensity exceeds
     the bound it is thinned from.
     """
-    if isinstance(problem, MultiAssetDealer):
-        return _simulated_book(problem, policy, paths, seed, initial, steps, fills, market, progress, batch)
-    _check_kinds(problem, policy)
+    for kind, run in _BOOKS.items():
+        if isinstance(problem, kind):
+            _check_book(problem, policy, fills, market, settlement)
+            paths, seed = _checked_numbers(paths, seed, steps, fills, batch)
+            return run(problem, policy, paths, seed, initial, steps, progress, batch)
+    problem = _check_kinds(problem, policy)
     paths, seed = _checked_numbers(paths, seed, steps, fills, batch)
     lag = _whole("settlement", settlement, 0, _LONGEST_LAG, "it is the days until proceeds can be spent")
     if lag and (market is not None or fills != "exact"):
@@ -125,27 +140,43 @@ def simulate_settlements(
     return [_simulation(request, "exact", _exact(request)) for request in requests]
 
 
-def _simulated_book(
-    problem: MultiAssetDealer,
-    policy: Policy,
-    paths: int,
-    seed: int,
-    initial: Mapping[str, Any] | None,
-    steps: int | None,
-    fills: str,
-    market: Any,
-    progress: bool | None,
-    batch: int | None,
-) -> Simulation:
-    if fills != "exact" or market is not None:
-        raise ValueError("a book of assets is simulated by the model's own exact fills: leave fills and market out")
-    if not callable(policy):
-        raise TypeError(
-            f"policy must be callable as policy(t, state) -> Quotes, got {type(policy).__name__}; "
-            "a Solution has one as its attribute policy"
+def _check_book(problem: Any, policy: Any, fills: str, market: Any, settlement: Any) -> None:
+    if fills != "exact" or market is not None or settlement:
+        raise ValueError(
+            f"a {type(problem).__name__} is simulated by the model's own exact fills: leave fills, market and "
+            "settlement out"
         )
-    paths, seed = _checked_numbers(paths, seed, steps, fills, batch)
-    return simulate_book(problem, policy, paths, seed, initial, steps, progress, batch)
+    _check_policy(policy)
+
+
+def _play_currency(problem: Any, policy: Any, paths: int, seed: int, initial: Any, steps: int | None, *_: Any) -> Any:
+    if not isinstance(policy, CurrencyPolicy | CurrencyBookPolicy):
+        raise TypeError(
+            f"policy must be a currency solution's own, which says what it hedges as well, got {type(policy).__name__}"
+        )
+    unknown = [name for name in initial or {} if name not in problem.names]
+    if unknown:
+        raise TypeError(f"{type(problem).__name__} has no state {unknown[0]!r}; its state is inventory")
+    start = (initial or {}).get("inventory", 0.0)
+    longest = None if steps is None else float(problem.horizon) / steps
+    return simulate_currency(problem, policy.solution, paths, seed, start, longest_step=longest)
+
+
+def _play_options(
+    problem: Any, policy: Any, paths: int, seed: int, initial: Any, steps: int | None, progress: Any, batch: Any
+) -> Any:
+    given: dict[str, Any] = {} if steps is None else {"steps": steps}
+    return simulate_options(problem, policy, paths, seed, initial, progress=progress, batch=batch, **given)
+
+
+_BOOKS: dict[Any, Callable[..., Any]] = {
+    MultiAssetDealer: simulate_book,
+    OptionsBook: _play_options,
+    CurrencyDealer: _play_currency,
+    CurrencyBook: _play_currency,
+}
+SIMULATED = (Problem, *_BOOKS)
+"""The kinds of problem that `simulate` takes."""
 
 
 class SamplePaths(NamedTuple):
@@ -354,7 +385,7 @@ def _request(
     return _Request(problem, policy, paths, seed, named, (inventory, money), steps, batch, progress)
 
 
-def settlement_days(problem: Problem, day: float = TRADING_DAY) -> int:
+def settlement_days(problem: Dealer, day: float = TRADING_DAY) -> int:
     """Days in the horizon, each as long as `day`; `ValueError` where no purchase could ever wait for one of them."""
     name = type(problem).__name__
     if "cash" not in problem.names or problem.units["time"] != "years":
@@ -438,20 +469,18 @@ def _whole(name: str, value: Any, least: int, most: int, hint: str) -> int:
     return number
 
 
-_ELSEWHERE = {
-    "PrintedDealer": "; the printed equation states none that earn its spread",
-    "OptionsBook": "; take simulate_options",
-    "CurrencyDealer": "; take simulate_currency",
-    "CurrencyBook": "; take simulate_currency",
-}
-
-
-def _check_kinds(problem: Any, policy: Any) -> None:
+def _check_kinds(problem: Any, policy: Any) -> Problem:
     if not isinstance(problem, Problem):
         raise TypeError(
             f"simulate needs a problem with dynamics, such as StockCashDealer or InventoryDealer, got "
-            f"{type(problem).__name__}" + _ELSEWHERE.get(type(problem).__name__, "")
+            f"{type(problem).__name__}"
+            + ("; the printed equation states none that earn its spread" if isinstance(problem, PrintedDealer) else "")
         )
+    _check_policy(policy)
+    return problem
+
+
+def _check_policy(policy: Any) -> None:
     if not callable(policy):
         raise TypeError(
             f"policy must be callable as policy(t, state) -> Quotes, got {type(policy).__name__}; "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _commands as commands
-from ._case import Case, read_case
+from ._case import Case, read_case, read_single
 from ._errors import UserError, one_line
 from ._progress import working_on
 from ._runs import CASE, REPORT, SOLUTION, SUMMARY, new_run, read_summary, write_summary
@@ -42,7 +42,7 @@ def calibrate_risk(
     errors:   standard errors of numbers that the case states, such as "volatility=0.02".
     """
     case_file = _check(way, file, model, targets, also)
-    case = read_case(case_file)
+    case = read_single(case_file, "calibrate")
     out = out or Path("runs") / f"{commands._stem(file)}-{way}"
     with new_run(out) as folder:
         summary = commands._summary("calibrate", case)

@@ -8,7 +8,9 @@
     [units]                       optional: what the numbers are counted in, see `check_units`
 
 Every number is a bare number in the problem's own unit, `volatility = 0.45` per sqrt(year) for a `StockCashDealer`; a
-text such as "45%" is refused. An error names the file and the key's full name, and says how to mend it.
+text such as "45%" is refused. Where there are several things to quote, a number may be a list (`Stated.listed` says
+which) and a part may be one table for each, `[[problem.bid_demand]]`. An error names the file and the key's full name,
+and says how to mend it.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class Simulating:
     seed: int = 0
     fills: str = "exact"
     steps: int | None = None  # of the linear rule, over the horizon
-    initial: dict[str, float] = field(default_factory=dict)
+    initial: dict[str, Any] = field(default_factory=dict)  # numbers, or lists of them where there are several
     settlement: int = 0  # days until the proceeds of a sale can be spent, beside which T+0 is simulated
 
     def to_data(self) -> dict[str, Any]:
@@ -89,6 +91,24 @@ def read_case(path: Path) -> Case:
         raise UserError(f"{path}: {error}") from None
 
 
+def read_single(path: Path, command: str) -> Case:
+    """As `read_case`, for a `command` that takes dealers with one thing to quote only."""
+    case = read_case(path)
+    if not _is_single(case.problem):
+        raise UserError(
+            f"{path}: problem.type {type(case.problem).__name__} has several things to quote, and {command} takes one; "
+            "use solve or simulate"
+        )
+    return case
+
+
+def _is_single(problem: Any) -> bool:
+    from .models.printed import PrintedDealer
+    from .models.problem import Problem
+
+    return isinstance(problem, Problem | PrintedDealer)
+
+
 def parse_case(text: str, name: str = "case") -> Case:
     """A case from TOML text; raises `ValueError` naming the key."""
     try:
@@ -103,10 +123,12 @@ def parse_case(text: str, name: str = "case") -> Case:
     if "problem" not in data:
         raise ValueError("problem is missing; state it under [problem], beginning with its type")
     problem = _problem(data["problem"])
+    method = _method(data["method"]) if "method" in data else None
+    _check_kept(problem, method)
     return Case(
         name=name,
         problem=problem,
-        method=_method(data["method"]) if "method" in data else None,
+        method=method,
         simulation=check_simulation(data.get("simulation", {}), problem),
         market=check_market(data["market"]) if "market" in data else None,
         units=check_units(data.get("units", {}), problem),
@@ -114,28 +136,32 @@ def parse_case(text: str, name: str = "case") -> Case:
 
 
 def _problem(data: Mapping[str, Any]) -> Any:
-    from .models.case import KINDS
-    from .models.printed import PrintedDealer
-    from .models.problem import Dealer, Problem
+    from .models.problem import Dealer
 
-    kind = KINDS.get(str(data.get("type")), Problem)
-    if issubclass(kind, Dealer) and not issubclass(kind, (Problem, PrintedDealer)):
-        raise ValueError(
-            f"problem.type {kind.__name__} has more than one thing to quote, which the command line cannot show; solve "
-            "it from Python with twosided.solve"
-        )
     return _stated(data, "problem", Dealer)
 
 
-def _stated(data: Any, where: str, base: type) -> Any:
-    """The problem, demand or objective that a table states; parts are built first, so that errors know their place."""
-    from .models.case import KINDS, from_data
+def _parts() -> dict[str, type]:
+    """What the arguments that are stated by a table of their own must be."""
     from .models.constraints import ForcedReduction, Margin, Overnight
+    from .models.currency import CurrencyDealer, Hedging
     from .models.demand import Demand
+    from .models.heston import Heston
     from .models.objectives import Objective
 
     parts: dict[str, type] = {"bid_demand": Demand, "ask_demand": Demand, "objective": Objective}
     parts |= {"margin": Margin, "forced_reduction": ForcedReduction, "overnight": Overnight}
+    return parts | {"pairs": CurrencyDealer, "hedging": Hedging, "physical": Heston, "pricing": Heston}
+
+
+def _stated(data: Any, where: str, base: type, all_listed: bool = False) -> Any:
+    """The problem, demand or objective that a table states; parts are built first, so that errors know their place.
+
+    all_listed: every number may be a list; else those that the kind itself names.
+    """
+    from .models.case import KINDS, from_data
+
+    parts = _parts()
     kinds = {name: kind for name, kind in KINDS.items() if issubclass(kind, base)}
     kind = kinds[_type_of(data, where, list(kinds))]
     parameters = inspect.signature(kind).parameters
@@ -145,14 +171,17 @@ def _stated(data: Any, where: str, base: type) -> Any:
             continue
         _check_known(key, tuple(parameters), f"{where}.", kind.__name__)
         place = f"{where}.{key}"
-        if key in parts:
-            arguments[key] = _stated(value, place, parts[key])
+        listed = all_listed or key in kind.listed
+        if key in parts and isinstance(value, list):
+            arguments[key] = [_stated(one, f"{place}[{i}]", parts[key], listed) for i, one in enumerate(value)]
+        elif key in parts:
+            arguments[key] = _stated(value, place, parts[key], listed)
         elif isinstance(parameters[key].default, str):
             if not isinstance(value, str):
                 raise ValueError(f"{place} must be a word in quotes, got {_shown(value)}")
             arguments[key] = value
         else:
-            arguments[key] = _numbers(value, place) if kind.__name__ == "Tabulated" else _number(value, place)
+            arguments[key] = _numbers(value, place) if listed else _number(value, place)
     try:
         return from_data(arguments, where)
     except ValueError as error:
@@ -161,9 +190,9 @@ def _stated(data: Any, where: str, base: type) -> Any:
 
 def _placed(message: str, where: str, parameters: Mapping[str, Any]) -> str:
     """`Exponential: decay must be ...` as `problem.bid_demand.decay must be ...`."""
-    said = re.match(r"(?:\w+: )?(\w+: )?(\w+) (.*)", message.removeprefix(f"{where}: "), re.DOTALL)
+    said = re.match(r"(?:\w+: )?(\w+: )?(\w+)((?:\[\d+\])?[ =].*)", message.removeprefix(f"{where}: "), re.DOTALL)
     if said and said[2] in parameters:
-        return f"{where}.{said[2]} {said[3]}"
+        return f"{where}.{said[2]}{said[3]}"
     return message if message.startswith(where) else f"{where}: {message}"
 
 
@@ -171,14 +200,17 @@ def _method(data: Mapping[str, Any]) -> Any:
     from .hjb.solve import METHODS, method_from_data
 
     kind = METHODS[_type_of(data, "method", list(METHODS))]
-    defaults = {f.name: f.default for f in fields(kind)}
+    types = {f.name: str(f.type) for f in fields(kind)}
     for key, value in data.items():
         if key == "type":
             continue
-        _check_known(key, tuple(defaults), "method.", kind.__name__)
-        if isinstance(defaults[key], bool):
+        _check_known(key, tuple(types), "method.", kind.__name__)
+        if "bool" in types[key]:
             if not isinstance(value, bool):
                 raise ValueError(f"method.{key} must be true or false, got {_shown(value)}")
+        elif "str" in types[key]:
+            if not isinstance(value, str):
+                raise ValueError(f"method.{key} must be a text in quotes, got {_shown(value)}")
         elif isinstance(value, list):  # such as cash_range
             _numbers(value, f"method.{key}")
         else:
@@ -186,7 +218,19 @@ def _method(data: Mapping[str, Any]) -> Any:
     try:
         return method_from_data(data)
     except ValueError as error:
-        raise ValueError(_placed(str(error), "method", defaults)) from None
+        raise ValueError(_placed(str(error), "method", types)) from None
+
+
+def _check_kept(problem: Any, method: Any) -> None:
+    """Refuse a solution that no file of a run would hold."""
+    from .models.currency import CurrencyDealer
+    from .models.currency_book import CurrencyBook
+
+    if hasattr(method, "trained") and isinstance(problem, CurrencyDealer | CurrencyBook):
+        raise ValueError(
+            f"method.type {type(method).__name__} trains a network for a {type(problem).__name__}, which no run can "
+            "keep; take ClosedForm, or solve it from Python"
+        )
 
 
 def check_market(data: Mapping[str, Any], prefix: str = "market.") -> Any:
@@ -248,6 +292,8 @@ def check_simulation(data: Mapping[str, Any], problem: Any, prefix: str = "simul
     fills = data.get("fills", "exact")
     if fills not in FILLS:
         raise ValueError(f"{prefix}fills must be {' or '.join(map(repr, FILLS))}, got {_shown(fills)}")
+    if fills == "linear" and not _is_single(problem):
+        raise ValueError(f"{prefix}fills 'linear' is for a dealer with one thing to quote; leave fills out")
     if fills == "linear" and "steps" not in data:
         raise ValueError(f"{prefix}steps is missing; the linear rule needs the number of time steps, such as 200")
     if fills == "linear" and data.get("settlement"):
@@ -257,8 +303,10 @@ def check_simulation(data: Mapping[str, Any], problem: Any, prefix: str = "simul
         raise ValueError(f"{prefix}initial must be a table, got {_shown(initial)}; write [simulation.initial]")
     for key, value in initial.items():
         _check_known(key, problem.names, f"{prefix}initial.", type(problem).__name__)
-        if not math.isfinite(_number(value, f"{prefix}initial.{key}")):
-            raise ValueError(f"{prefix}initial.{key} must be finite, got {value}")
+        place = f"{prefix}initial.{key}"
+        given = _numbers(value, place) if key in problem.listed else _number(value, place)
+        if not all(map(math.isfinite, given if isinstance(given, list) else [given])):
+            raise ValueError(f"{place} must be finite, got {value}")
     return Simulating(**{**data, "initial": dict(initial)})
 
 
@@ -267,12 +315,13 @@ def check_units(data: Mapping[str, Any], problem: Any) -> dict[str, Any]:
 
     time, distance:    must be the problem's own where it has one: "years" and "relative" for `StockCashDealer`. An
                        `InventoryDealer` counts in whatever it is given; the names then label the report.
-    money:             any name, such as "dollars".
+    money:             any name, such as "dollars", but for a currency dealer, whose own is "bp M".
     seconds_per_year:  of trading, where time is in years: lets the report show minutes or hours.
     reference_price:   in money, where distances are relative: lets the report show distances in money as well.
     """
-    own = {key: problem.units[key] for key in ("time", "distance")}
-    fixed = {"time": own["time"] != "time", "distance": True}  # "time" stands for: whatever the caller counts in
+    own = {key: problem.units[key] for key in ("time", "distance", "money")}
+    # "time" and "money" stand for: whatever the caller counts in
+    fixed = {"time": own["time"] != "time", "distance": True, "money": own["money"] != "money"}
     for key, value in data.items():
         _check_known(key, ("time", "money", "distance", "seconds_per_year", "reference_price"), "units.", "a case")
         if key in ("seconds_per_year", "reference_price"):
@@ -312,17 +361,22 @@ def _check_known(key: str, known: tuple[str, ...], prefix: str, taker: str) -> N
         raise ValueError(f"{prefix}{key} is not known; {taker} takes {', '.join(known)}{hint}")
 
 
-def _number(value: Any, where: str) -> float:
+def _number(value: Any, where: str, instead: str = "") -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        mend = "write a bare number, without quotes or unit" if isinstance(value, str) else "write a single number"
+        bare = "write a bare number, without quotes or unit"
+        mend = instead or (bare if isinstance(value, str) else "write a single number")
         raise ValueError(f"{where} must be a number, got {_shown(value)}; {mend}")
     return value
 
 
-def _numbers(value: Any, where: str) -> list[float]:
+def _numbers(value: Any, where: str) -> Any:
+    """A number, a list of them, or a list of lists of one length."""
     if not isinstance(value, list):
-        raise ValueError(f"{where} must be a list of numbers, got {_shown(value)}; write [0.01, 0.02, 0.05]")
-    return [_number(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return _number(value, where, "write a bare number or a list such as [0.01, 0.02, 0.05]")
+    found = [_numbers(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if len({len(item) if isinstance(item, list) else 0 for item in found}) > 1:
+        raise ValueError(f"{where} must have rows of one length; write [[1.0, 0.5], [0.5, 1.0]]")
+    return found
 
 
 def _shown(value: Any) -> str:

@@ -86,9 +86,9 @@ def _check_playable(case: Case) -> None:
 
 
 def _check_dynamics(case: Case, path: Path) -> None:
-    from .models import Problem
+    from .validation.simulation import SIMULATED
 
-    if not isinstance(case.problem, Problem):
+    if not isinstance(case.problem, SIMULATED):
         raise UserError(
             f"{path}: a {type(case.problem).__name__} can be solved but not simulated, as no dynamics earn what its "
             "equation says; take StockCashDealer"
@@ -236,8 +236,8 @@ def _calibrate(file: Path, definition: str, session: tuple[float, float] | None)
 
 
 def _simulate(case: Case, solution: Any, summary: dict[str, Any]) -> tuple[Any, Any]:
-    """The simulation of the solution's policy, and a few of its paths over time."""
-    from .validation.simulation import sample_paths
+    """The simulation of the solution's policy, and a few of its paths over time where it has one asset."""
+    from .models import Problem
     from .validation.simulation import simulate as simulate_policy
 
     settings, policy = case.simulation, solution.policy
@@ -251,13 +251,23 @@ def _simulate(case: Case, solution: Any, summary: dict[str, Any]) -> tuple[Any, 
         simulation = _settle(case, solution, summary)
     else:
         simulation = simulate_policy(case.problem, policy, **vars(settings))
-    times = -(-_SAMPLE_INTERVALS // case.problem.days) * case.problem.days + 1  # closes end an interval
-    with working_on("Sampling paths for the report"):
-        sample = sample_paths(
-            case.problem, policy, min(settings.paths, _SAMPLE_PATHS), times, settings.seed, settings.initial
-        )
+    sample = None
+    if isinstance(case.problem, Problem):
+        sample = _sample(case, policy)
     summary["seconds"]["simulate"] = time.perf_counter() - started
     return simulation, sample
+
+
+def _sample(case: Case, policy: Any) -> Any:
+    """A few paths over time, for the report's bands and pictures."""
+    from .validation.simulation import sample_paths
+
+    settings = case.simulation
+    times = -(-_SAMPLE_INTERVALS // case.problem.days) * case.problem.days + 1  # closes end an interval
+    with working_on("Sampling paths for the report"):
+        return sample_paths(
+            case.problem, policy, min(settings.paths, _SAMPLE_PATHS), times, settings.seed, settings.initial
+        )
 
 
 def _settle(case: Case, solution: Any, summary: dict[str, Any]) -> Any:
@@ -349,10 +359,11 @@ def _write(
         summary["solution"] = _solution_data(solution, case)
     if simulation is not None:
         simulation.save(folder / SIMULATION)
-        append_paths(folder / SIMULATION, sample, simulation.problem)
+        if sample is not None:
+            append_paths(folder / SIMULATION, sample, simulation.problem)
         if played is not None:
             append_played(folder / SIMULATION, played)
-        summary["simulation"] = _simulation_data(simulation, solution)
+        summary["simulation"] = _simulation_data(simulation, solution, case)
     write_summary(folder, summary)
     with working_on("Writing the report"):
         _write_report(folder / REPORT, case, summary, solution, simulation, sample)
@@ -361,26 +372,24 @@ def _write(
 def _solution_data(solution: Any, case: Case) -> dict[str, Any]:
     """What a solution found, ready for JSON: without inventory, and where cash matters at the start's wealth."""
     from .hjb.solution import method_to_data
-    from .validation._display import shown_wealth
+    from .validation._view import view_for
 
-    wealth = shown_wealth(solution, case.simulation.initial)
-    here = {} if wealth is None else {"cash": wealth}
-    quotes = solution.quotes(0.0, **here)
+    view = view_for(solution.problem, case.units, solution, case.simulation.initial)
+    held = {name: float(amount) for name, amount in view.here.items() if name != case.problem.names[0]}
     return {
         "method": method_to_data(solution.method),
         "converged": solution.converged,
         "result": solution.result.value,
-        "residual": float(solution.tables.residual),
+        "residual": float(solution.residual),
         "error_estimate": float(solution.error_estimate),
-        **here,
-        "value": float(solution.value(0.0, **here)),
-        "expected_wealth": float(solution.expected_wealth(0.0, **here)),
-        "bid": float(quotes.bid),
-        "ask": float(quotes.ask),
+        **held,
+        "value": float(solution.value(0.0, **view.here)),
+        "expected_wealth": view.expected(solution),
+        **view.quotes(solution),
     }
 
 
-def _simulation_data(simulation: Any, solution: Any) -> dict[str, Any]:
+def _simulation_data(simulation: Any, solution: Any, case: Case) -> dict[str, Any]:
     """What a simulation measured beside what was predicted, ready for JSON."""
     from .validation._verdict import compare
 
@@ -389,8 +398,8 @@ def _simulation_data(simulation: Any, solution: Any) -> dict[str, Any]:
         "paths": simulation.paths,
         "seed": simulation.seed,
         "fills": simulation.rule,
-        "steps": simulation.steps,
-        "initial": simulation.initial,
+        "steps": case.simulation.steps,
+        "initial": case.simulation.initial,
         "rows": [
             {
                 "quantity": row.quantity,

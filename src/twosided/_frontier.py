@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from ._case import Case, read_case
+from ._case import Case, read_case, read_single
 from ._errors import UserError, one_line
 from ._progress import announce
 from ._runs import CASE, FRONTIER, REPORT, as_typed, new_run, read_summary, write_summary
@@ -38,7 +38,7 @@ def frontier(
     from .validation._frontier_readings import READINGS
     from .validation.frontier import frontier as compute
 
-    case = read_case(path)
+    case = read_single(path, "frontier")
     case = replace(case, simulation=replace(case.simulation, seed=given.get("seed", case.simulation.seed)))
     out = out or Path("runs") / f"{case.name}-frontier"
     aversions = _range(case, path, points or _POINTS, low, high)

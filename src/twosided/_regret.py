@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _commands as commands
-from ._case import Case, check_simulation, market_asked_for, read_case
+from ._case import Case, check_simulation, market_asked_for, read_single
 from ._errors import UserError, one_line
 from ._progress import announce
 from ._runs import as_typed, new_run
@@ -28,7 +28,7 @@ def regret(
     """
     from .validation.markets import PoissonMarket
 
-    case = read_case(path)
+    case = read_single(path, "regret")
     commands._check_dynamics(case, path)
     settings = check_simulation({**case.simulation.to_data(), **given}, case.problem, "--")
     played = case.market if market is None else market_asked_for(market, case.market)

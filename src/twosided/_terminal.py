@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ._case import Case
+
+_MOST_ROWS = 32  # of a comparison
 
 
 def print_calibration(record: Any) -> None:
@@ -33,12 +34,10 @@ def _estimate(estimate: Any) -> str:
 
 def print_case(case: Case) -> None:
     """What the dealer faces: every parameter that is stated."""
-    from .validation._display import display_for
-    from .validation._sections import parameter_rows
+    from .validation._view import view_for
 
     print(f"{case.name}: {type(case.problem).__name__}")
-    display = display_for(case.problem, case.units, math.nan)
-    rows = list(parameter_rows(case.problem, case.units, display))
+    rows = list(view_for(case.problem, case.units).parameters())
     names, values = (max(len(row[i]) for row in rows) for i in (0, 1))
     for name, value, meaning in rows:
         print(f"  {name:<{names}}  {value:<{values}}  {meaning}".rstrip())
@@ -46,54 +45,43 @@ def print_case(case: Case) -> None:
 
 def print_solution(solution: Any, case: Case) -> None:
     """How the solve ended and what it says now."""
-    from .validation._display import column, number
-    from .validation._sections import spread_lots
-    from .validation._verdict import is_approximate
+    from .validation._verdict import predicts
 
-    problem, display = solution.problem, _display(solution, case)
-    times, nodes, *more = solution.tables.value.shape
-    here = display.at(problem, 0.0)
-    error, mean = solution.error_estimate, float(solution.expected_wealth(0.0, **here))
-    others = "wealths" if solution.tables.target is not None else "cash balances"
-    grid = " x ".join([f"{times} times", f"{nodes} inventories", *(f"{n} {others}" for n in more)])
-    print(f"\nsolved: {type(solution.method).__name__}, {grid}, {solution.result.value}")
-    if is_approximate(solution):
+    view = _view(solution, case)
+    print(f"\nsolved: {type(solution.method).__name__}, {view.grid(solution)}, {solution.result.value}")
+    if not predicts(solution):
         print("  quotes by a published approximation, without a value or an error")
     else:
-        rows = (
-            ("residual", float(solution.tables.residual), 2, "relative"),
-            ("value", float(solution.value(0.0, **here)), 7, display.money),
-            ("its error, about", error, 2, display.money),
-            ("expected wealth", mean, 7, display.money),
-        )
-        for name, found, digits, unit in rows:
-            if math.isfinite(found):
-                print(f"  {name:<18}{number(found, digits):>12}  {unit}")
-    most = min(float(problem.limit), float(solution.tables.y[-1]), 10 * float(problem.size))
-    y = spread_lots(problem, most, rows=7)
-    quotes = solution.quotes(0.0, **display.at(problem, y))
-    unit = f", {display.distance.unit}" if display.distance.unit else ""
-    held = "" if display.wealth is None else f", at a wealth of {number(display.wealth)} {display.money}"
-    print(f"\nquotes now: distances from the reference price{unit}{held}")
-    for name, cells in (
-        (display.inventory.label("inventory"), [number(q, 4) for q in display.inventory(y)]),
-        ("bid", column(display.distance(quotes.bid))),
-        ("ask", column(display.distance(quotes.ask))),
-    ):
-        print(f"  {name:<18}" + "".join(f"{cell:>9}" for cell in cells))
+        for name, found, unit in view.solved(solution):
+            print(f"  {name:<18}{found:>12}  {unit}")
+    for shown in view.brief(solution):
+        print(f"\n{shown.caption}")
+        _print_rows([row for row in (shown.head, *shown.rows) if any(row)])
+
+
+def _print_rows(rows: list[Any]) -> None:
+    """Columns of texts, each as wide as it needs to be and at least as wide as usual."""
+    least = [18, *[9] * (len(rows[0]) - 1)]
+    first, *others = (max(width, *(len(row[i]) + 2 for row in rows)) for i, width in enumerate(least))
+    for name, *cells in rows:
+        print(f"  {name:<{first}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, others, strict=True)))
 
 
 def print_simulation(simulation: Any, solution: Any, case: Case) -> None:
     """Prediction beside measurement, and whether they agree."""
-    from .validation._sections import comparison_rows
     from .validation._verdict import compare
 
     comparison = compare(simulation, solution)
     rule = "exact fills" if simulation.rule == "exact" else f"linear rule in {simulation.steps} steps"
     print(f"\nsimulated: {simulation.paths:,} paths, {rule}, seed {simulation.seed}")
     head = ("", "measured", "std. error", "predicted", "z", "unit")
-    for name, *numbers, unit in (head, *comparison_rows(comparison, _display(solution, case))):
-        print(f"  {name:<18}" + "".join(f"{cell:>12}" for cell in numbers) + f"  {unit}".rstrip())
+    rows = (head, *_view(solution, case).compared(comparison))
+    rows, left = rows[:_MOST_ROWS], len(rows) - _MOST_ROWS
+    width = max(18, *(len(row[0]) + 1 for row in rows))
+    for name, *numbers, unit in rows:
+        print(f"  {name:<{width}}" + "".join(f"{cell:>12}" for cell in numbers) + f"  {unit}".rstrip())
+    if left > 0:
+        print(f"  and {left} more rows in the report")
     print(f"  {comparison.finding or comparison.meaning}")
 
 
@@ -123,8 +111,7 @@ def _print_table(what: str, text: str) -> None:
         print(f"  {line}")
 
 
-def _display(solution: Any, case: Case) -> Any:
-    from .validation._display import display_for, shown_wealth, typical_distance
+def _view(solution: Any, case: Case) -> Any:
+    from .validation._view import view_for
 
-    wealth = shown_wealth(solution, case.simulation.initial)
-    return display_for(solution.problem, case.units, typical_distance(solution), wealth)
+    return view_for(solution.problem, case.units, solution, case.simulation.initial)

@@ -12,15 +12,22 @@ def dumps(data: Mapping[str, Any]) -> str:
     return "\n".join(_lines(data, ())).strip() + "\n"
 
 
-def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping) and value is not None}
-    if path and (plain or not table):
+def _lines(table: Mapping[str, Any], path: tuple[str, ...], one_of_many: bool = False) -> Iterator[str]:
+    tables = {key: value for key, value in table.items() if isinstance(value, Mapping) or _is_tables(value)}
+    plain = {key: value for key, value in table.items() if key not in tables and value is not None}
+    if one_of_many:
+        yield f"\n[[{'.'.join(path)}]]"
+    elif path and (plain or not table):
         yield f"\n[{'.'.join(path)}]"
     for key, value in plain.items():
         yield f"{key} = {_value(value)}"
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _lines(value, (*path, key))
+    for key, value in tables.items():
+        for item in [value] if isinstance(value, Mapping) else value:
+            yield from _lines(item, (*path, key), one_of_many=item is not value)
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
 def _value(value: Any) -> str:

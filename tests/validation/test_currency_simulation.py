@@ -121,7 +121,7 @@ def test_the_table_puts_prediction_beside_measurement(solved):
         assert f"{float(predicted):.6g}" in text
     assert len(text.splitlines()) == 1 + len(run.rows(solved))
     closed: Any = ts.solve(solved.problem, HJB.ClosedForm())
-    assert run.rows(closed)[0].predicted == closed.value(inventory=[-6.0])
+    assert {row.quantity: row.predicted for row in run.rows(closed)}["criterion"] == closed.value(inventory=[-6.0])
 
 
 def test_a_prediction_of_something_else_is_refused_by_name(solved):
