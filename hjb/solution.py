@@ -89,7 +89,7 @@ class Solution:
         if self.tables.target is None:
             nodes = axes[0] if self.problem.moves and len(axes) == 1 else None
             return TabulatedPolicy(self.problem, _stack(*sides), spacing, self.power, first, nodes)
-        return TargetPolicy(self.problem, _entries(*sides), spacing, self.power, first, self.tables.target)
+        return TargetPolicy(self.problem, _entries(*sides), spacing, self.power, first, target=self.tables.target)
 
     def quotes(self, t: Any = 0.0, **state: Any) -> Quotes:
         """Bid and ask distances at `t`; `nan` where the dealer does not quote. Scalars and arrays broadcast."""

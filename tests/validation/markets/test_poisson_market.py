@@ -1,5 +1,6 @@
 """A market with frictions: without them it is the model, and with them it does what its rules say, order by order."""
 
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,7 +131,7 @@ def orders_of(venue, seed, path):
 
 def play_plainly(problem, policy, market, times, marks, reach):
     """One path without volatility, by the rules as they are written; prices above the opening."""
-    m = SimpleNamespace(**{name: float(getattr(market, name)) for name in PoissonMarket.__dataclass_fields__})
+    m = SimpleNamespace(**{f.name: float(getattr(market, f.name)) for f in fields(PoissonMarket)})
     interval, horizon, mu = max(m.refresh, m.latency), float(problem.horizon), float(problem.drift)
     demands = {+1: problem.bid_demand, -1: problem.ask_demand}
     events = [(t, 2, v) for t, v in zip(times, marks, strict=True)]
