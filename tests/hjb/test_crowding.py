@@ -12,7 +12,7 @@ from twosided.hjb._crowding import crowded
 MODELS = ts.models
 
 
-def dealer(volatility=0.3, limit=3.0, horizon=5 / 244, scale=20_000.0, **changes):
+def dealer(volatility=0.3, limit=3.0, horizon=5 / 244, scale=20_000.0, lot=1.0, short_limit=None):
     """Fills come so fast that the stock hardly moves between two of them; asymmetric."""
     return MODELS.StockCashDealer(
         growth=0.2,
@@ -21,9 +21,10 @@ def dealer(volatility=0.3, limit=3.0, horizon=5 / 244, scale=20_000.0, **changes
         horizon=horizon,
         bid_demand=MODELS.Exponential(scale, 60.0),
         ask_demand=MODELS.Exponential(1.3 * scale, 55.0),
+        lot=lot,
         max_stock=limit,
         objective=MODELS.MeanVariance(2.0),
-        **({"lot": 1.0} | changes),
+        short_limit=short_limit,
     )
 
 
