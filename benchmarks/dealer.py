@@ -108,7 +108,7 @@ def banded_loop() -> tuple[Any, int]:
 def run() -> Iterator[Comparison]:
     """The comparison, and that both arrive at the same numbers."""
     method = ts.hjb.FiniteDifference(
-        nodes_per_lot=20, steps=STEPS, half_width=10, extrapolate=False, tolerance=TOLERANCE
+        nodes_per_lot=20, steps=STEPS, half_width=10, extrapolate=False, tolerance=TOLERANCE, crowded=False
     )
     solution = ts.solve(dealer(), method)
     u, iterations = banded_loop()
