@@ -65,7 +65,7 @@ def dealers() -> dict[str, tuple[Any, Any, dict[str, float]]]:
         "integrated lattice, 61 lots": (general, ts.hjb.Lattice(times=64, half_width=30), {"inventory": 3.0}),
         "grid, 209 nodes x 200": (
             accounts,
-            ts.hjb.FiniteDifference(nodes_per_lot=8, steps=200, extrapolate=False, half_width=13, crowded=False),
+            ts.hjb.FiniteDifference(nodes_per_lot=8, steps=200, extrapolate=False, half_width=13),
             {"stock": 2.0},
         ),
     }

@@ -29,6 +29,7 @@ from ._two_accounts import AccountsGrid, TwoAccounts, cash_range
 from .solution import Solution
 
 _KEPT = 64  # times at most that tables over two accounts hold
+_ENOUGH = 16  # nodes to a lot; of fewer, the rough grids of an extrapolation would keep too few outside the crowd
 
 
 def _pair(value: Any) -> Any:
@@ -45,8 +46,8 @@ class FiniteDifference(eqx.Module):
     extrapolate:    Richardson's extrapolation over three grids (then fourth order where smooth), or the plain scheme.
     tolerance:      of the nonlinear solve in each step, relative to the largest value.
     max_iterations: per step; reaching it leaves the solution not converged.
-    crowded:        nodes crowd where a limit bends the value (see `_crowding`); False spaces them evenly, as they are
-                    where the cash account matters.
+    crowded:        from 16 nodes to a lot on they crowd where a limit bends the value (see `_crowding`); False spaces
+                    them evenly, as they are where the cash account matters.
     half_width:     of the grid in lots, at least the problem's limit, or None to derive it. Where there is no limit, or
                     a traced one lies further out, no fill leaves the grid.
 
@@ -92,7 +93,7 @@ class FiniteDifference(eqx.Module):
         """The finest grid for a problem, of its inventory."""
         usual = 4 if getattr(problem, "cash_matters", False) else 20
         per_lot = (self.nodes_per_lot or usual) if problem.moves else 1
-        crowded = self.crowded and problem.moves and not getattr(problem, "cash_matters", False)
+        crowded = self.crowded and per_lot >= _ENOUGH and not getattr(problem, "cash_matters", False)
         return grid_for(problem, per_lot, "FiniteDifference", self.half_width, crowded)
 
     def solution(self, problem: Problem) -> Solution:

@@ -33,8 +33,8 @@ def quote_gradient(solution: Solution, side: str = "bid", t: float = 0.0, **stat
 
     `gradient.volatility` is the change of the quote, in units of distance, per unit of volatility. `t` is moved to the
     table's nearest time. A solution whose nodes crowd is solved again on even ones, on which the adjoint takes fewer
-    steps. Raises `ValueError` for an unknown side, a quote that is not made, or a solution whose table
-    has more than one axis.
+    steps. Raises `ValueError` for an unknown side, a quote that is not made, or a solution whose table has more than
+    one axis.
     """
     problem, tables = solution.problem, solution.tables
     if side not in ("bid", "ask"):

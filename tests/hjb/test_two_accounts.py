@@ -87,8 +87,7 @@ def margined():
 
 def test_with_one_rate_and_a_slack_line_it_agrees_with_one_account(one_rate):
     plain = dealer(**CASHLESS)
-    even = ts.hjb.FiniteDifference(nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13, crowded=False)
-    alone = ts.solve(plain, even)
+    alone = ts.solve(plain, ts.hjb.FiniteDifference(nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13))
     stock, cash = np.arange(-9.0, 10.0)[:, None], np.array([-12.0, -4.3, 0.0, 2.0, 9.7])[None]
     for of in ("value", "expected_wealth"):
         ours, theirs = (getattr(s, of)(0.02, stock=stock, cash=cash) for s in (one_rate, alone))
@@ -420,8 +419,7 @@ def test_many_paths_agree_with_what_was_solved(which, paths, request):
 @pytest.mark.parametrize("objective", [MODELS.MeanQuadraticVariation(10.0), MODELS.RunningPenalty(0.5, 0.001)])
 def test_other_objectives_agree_with_one_account_and_with_simulation(objective):
     plain = dealer(objective, **CASHLESS)
-    even = ts.hjb.FiniteDifference(nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13, crowded=False)
-    alone = ts.solve(plain, even)
+    alone = ts.solve(plain, ts.hjb.FiniteDifference(nodes_per_lot=4, steps=STEPS, extrapolate=False, half_width=13))
     both = ts.solve(dealer(objective, borrowing_rate=RATE), METHOD)
     assert both.value(stock=2.0, cash=-3.0) == pytest.approx(alone.value(stock=2.0, cash=-3.0), abs=1e-7)
     np.testing.assert_allclose(both.quotes(stock=2.0, cash=-3.0), alone.quotes(stock=2.0), rtol=0, atol=1e-9)
