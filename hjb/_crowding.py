@@ -3,7 +3,7 @@
 Beside that place, `S = limit - lot` for the bid, the value bends within a layer as wide as the stock moves while a fill
 is waited for,
 
-    w = spread(S) / sqrt(2 Lambda + 1/T),
+    w = spread(S) / sqrt(Lambda + 1/T),        Lambda = fills of both sides at their best distances,
 
 for instance a hundredth of a lot, and fills carry the bend from lot to lot. A grid that is even over a lot jumps over
 such a layer, and neither the answer nor the estimate of its error is worth much. So half of the nodes lie evenly and
@@ -13,7 +13,8 @@ half follow Cauchy's law around the places, as shares `s` of a lot:
 
 wrapped around the lot, `phi` the limits modulo a lot and their mirror images. `G` is smooth, odd, and grows by one from
 lot to lot: whole lots are nodes, a node lies a lot from its like, and halving a grid takes every other node. Where the
-layer is as wide as a lot, the nodes are nearly even.
+layer is as wide as a lot, the nodes are nearly even; where nothing spreads (a limit of one lot, no volatility) the
+value jumps, and they crowd as much as they may.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from ..hjb._equation import nodes_of
@@ -97,7 +98,8 @@ def _as_table(quotes: StaticQuotes, method: FiniteDifference) -> TabulatedPolicy
     grid = levels.inventory
     table = np.broadcast_to(np.stack([quotes.bid, quotes.ask]), (levels.kept + 1, grid.count, 2))
     spacing = np.asarray(problem.size / grid.per_lot)
-    nodes = np.asarray(nodes_of(problem, grid)) if grid.crowded else None
+    with jax.enable_x64(True):
+        nodes = np.asarray(nodes_of(problem, grid)) if problem.moves else None
     return TabulatedPolicy(problem, np.array(table), (spacing,), 2, (-grid.half * spacing,), nodes)
 
 
