@@ -58,13 +58,20 @@ def check(name: str, value: Any, *, above: float | None = None, least: float | N
         raise ValueError(f"{name} must be {wanted}, got {shown}" + (f"; {hint}" if hint else ""))
 
 
-def check_single(name: str, given: Any, but: tuple[str, ...] = ()) -> None:
-    """Raise `ValueError` where a field of a dataclass, `but` for some, holds an array in place of one number."""
+def check_single(name: str, given: Any, within: str = "") -> None:
+    """Raise `ValueError` where a statement or a part of it, but for what it has `listed`, holds an array for a number.
+
+    within: where the part stands in what `name` makes, such as "bid_demand.".
+    """
     for field in dataclasses.fields(given):
         value = getattr(given, field.name, None)
-        if field.name not in but and isinstance(value, np.ndarray) and value.ndim:
+        if field.name in getattr(given, "listed", ()):
+            continue
+        if isinstance(value, np.ndarray) and value.ndim:
             shown = np.array2string(value, threshold=4)
-            raise ValueError(f"{name}: {field.name} must be one number, got {shown}; make one {name} of each")
+            raise ValueError(f"{name}: {within}{field.name} must be one number, got {shown}; make one {name} of each")
+        if isinstance(value, eqx.Module):
+            check_single(name, value, f"{within}{field.name}.")
 
 
 def _as_float64(leaf: Any) -> Any:

@@ -107,7 +107,7 @@ class CurrencyDealer(Dealer):
         check(f"{name}: volatility", self.volatility, least=0, hint="it is in bp per square root of a day")
         check(f"{name}: risk_aversion", self.risk_aversion, least=0, hint="it is gamma, per bp M")
         check(f"{name}: terminal", self.terminal, least=0, hint="a negative charge rewards inventory")
-        check_single(name, self, but=("sizes", "shares"))
+        check_single(name, self)
         for side in ("bid_demand", "ask_demand"):
             check_tiers(f"{name}: {side}", getattr(self, side))
         if np.shape(getattr(self.bid_demand, "scale", 0)) != np.shape(getattr(self.ask_demand, "scale", 0)):

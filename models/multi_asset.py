@@ -24,7 +24,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ._precision import check, in_float64, is_traced, parameter
+from ._precision import check, check_single, in_float64, is_traced, parameter
 from .channels import Channel
 from .demand import Demand
 from .demands import Demands
@@ -112,6 +112,7 @@ class MultiAssetDealer(Dealer):
 
     def __check_init__(self) -> None:
         name = self._name
+        check_single(name, self)
         check(f"{name}: horizon", self.horizon, above=0, hint="it is the time to go, in the unit of time of the rates")
         check(f"{name}: volatility", self.volatility, least=0, hint="it is in price units per square root of time")
         check(f"{name}: lot", self.lot, above=0, hint="it is the units of the asset traded per fill")
@@ -286,6 +287,8 @@ class MultiAssetDealer(Dealer):
             raise ValueError(
                 f"{self._name}: {name} must hold one demand per asset, {count} by volatility, got {len(each)}"
             )
+        for i, demand in enumerate(each):
+            check_single(type(demand).__name__, demand, f"{name}[{i}].")
         return Demands(each)
 
     def _limits(self, given: Any, count: int) -> tuple[float, ...]:

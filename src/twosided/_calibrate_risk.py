@@ -14,7 +14,7 @@ from . import _commands as commands
 from ._case import Case, read_case, read_single
 from ._errors import UserError, one_line
 from ._progress import working_on
-from ._runs import CASE, REPORT, SOLUTION, SUMMARY, new_run, read_summary, write_summary
+from ._runs import CASE, REPORT, SOLUTION, SUMMARY, new_run, read_summary, summary_of, write_summary
 
 WAYS = ("implied", "moments", "likelihood", "budget")
 TARGETS = {  # options by the argument they become
@@ -45,7 +45,7 @@ def calibrate_risk(
     case = read_single(case_file, "calibrate")
     out = out or Path("runs") / f"{commands._stem(file)}-{way}"
     with new_run(out) as folder:
-        summary = commands._summary("calibrate", case)
+        summary = summary_of("calibrate", case)
         started = time.perf_counter()
         with working_on(f"Calibrating the risk aversion from {file.name}"), commands._naming(file):
             found = _found(way, file, case, targets, also, _inputs(errors))

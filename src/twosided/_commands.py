@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__
 from ._case import Case, Simulating, check_simulation, market_asked_for, read_case
 from ._errors import UserError, one_line
 from ._progress import announce, working_on
-from ._runs import CASE, REPORT, SIMULATION, SOLUTION, new_run, read_summary, write_summary
+from ._runs import (
+    CASE,
+    REPORT,
+    SIMULATION,
+    SOLUTION,
+    as_written,
+    new_run,
+    origin,
+    read_summary,
+    summary_of,
+    write_summary,
+)
 from ._terminal import (
     print_attribution,
     print_calibration,
@@ -36,7 +45,7 @@ def solve(path: Path, out: Path | None) -> None:
     case = read_case(path)
     out = out or Path("runs") / case.name
     with new_run(out) as folder:
-        summary = _summary("solve", case)
+        summary = summary_of("solve", case)
         with _naming(path):
             solution = _solve(case.problem, case.method, summary)
         _write(folder, case, summary, solution)
@@ -57,7 +66,7 @@ def simulate(path: Path, out: Path | None, given: Mapping[str, Any], market: str
         _check_playable(case)
     out = out or Path("runs") / case.name
     with new_run(out) as folder:
-        summary = _summary("simulate", case)
+        summary = summary_of("simulate", case)
         with _naming(path):
             solution = _solve(case.problem, case.method, summary)
             simulation, sample = _simulate(case, solution, summary)
@@ -101,7 +110,7 @@ def calibrate(file: Path, definition: str, session: str | None, out: Path | None
     with new_run(out) as folder:
         record, dealer, seconds = _calibrate(file, definition, _as_session(session))
         case = Case(out.name, dealer.problem, units=dealer.units)
-        summary = _summary("calibrate", case) | {
+        summary = summary_of("calibrate", case) | {
             "calibration": record.to_dict(),
             "assumptions": dealer.assumptions,
             "seconds": {"calibrate": seconds},
@@ -121,7 +130,7 @@ def demo(data: Path | None, out: Path | None, paths: int | None, seed: int | Non
         record, dealer, seconds = _calibrate(data or sample_path(), "virtual10", None)
         settings = Simulating(paths=paths or _DEMO_PATHS, seed=seed or 0)
         case = Case(out.name, dealer.problem, simulation=settings, units=dealer.units)
-        summary = _summary("demo", case) | {
+        summary = summary_of("demo", case) | {
             "calibration": record.to_dict(),
             "assumptions": dealer.assumptions,
             "seconds": {"calibrate": seconds},
@@ -139,34 +148,38 @@ def demo(data: Path | None, out: Path | None, paths: int | None, seed: int | Non
 
 def report(run: Path) -> None:
     """`twosided report`: the page anew, from the files of a run."""
+    summary = read_summary(run)
+    with as_written(run):
+        _page_writer(summary)(run)
+    _print_place(run)
+
+
+def _page_writer(summary: Mapping[str, Any]) -> Callable[[Path], None]:
+    """What writes the page of a run's folder anew."""
+    if summary["command"] == "frontier":
+        from ._frontier import write_again
+    elif summary["command"] == "study":
+        from ._study import write_again
+    elif "risk_aversion" in summary:
+        from ._calibrate_risk import write_again
+    else:
+        return _write_again
+    return write_again
+
+
+def _write_again(run: Path) -> None:
     from .hjb import Solution
     from .hjb.solution import write_whole
     from .validation import Simulation
     from .validation._sample_file import read_paths
 
     summary = read_summary(run)
-    if summary["command"] == "frontier":
-        from ._frontier import write_again as write_frontier_again
-
-        write_frontier_again(run)
-        return _print_place(run)
-    if summary["command"] == "study":
-        from ._study import write_again
-
-        write_again(run)
-        return _print_place(run)
-    if "risk_aversion" in summary:
-        from ._calibrate_risk import write_again
-
-        write_again(run)
-        return _print_place(run)
     case = replace(read_case(run), name=summary["name"])
     solution = Solution.load(run / SOLUTION) if (run / SOLUTION).exists() else None
     simulation = sample = None
     if (run / SIMULATION).exists():
         simulation, sample = Simulation.load(run / SIMULATION), read_paths(run / SIMULATION)
     write_whole(run / REPORT, lambda part: _write_report(Path(part), case, summary, solution, simulation, sample))
-    _print_place(run)
 
 
 @contextmanager
@@ -179,25 +192,6 @@ def _naming(path: Path) -> Iterator[None]:
         names = (name for name in (str(path), path.name) if said.startswith((f"{name}:", f"{name},")))
         name = next(names, None)
         raise UserError(f"{path}: {said}" if name is None else f"{path}{said.removeprefix(name)}") from error
-
-
-def _summary(command: str, case: Case) -> dict[str, Any]:
-    """What a run is about to find out, beginning with what it knows."""
-    from importlib.metadata import version
-
-    from .models.case import to_data
-
-    packages = ("numpy", "jax", "equinox", "xarray")
-    return {
-        "twosided": __version__,
-        "command": command,
-        "name": case.name,
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "problem": to_data(case.problem),
-        "units": case.units,
-        "seconds": {},
-    }
 
 
 def _solve(problem: Any, method: Any, summary: dict[str, Any], key: str = "solve") -> Any:
@@ -443,11 +437,8 @@ def _write_report(
 
 def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
     """What the report notes at its end."""
-    versions = ", ".join(f"{name} {number}" for name, number in summary["versions"].items())
     seconds = ", ".join(f"{what} {took:.1f} s" for what, took in summary["seconds"].items())
-    return {
-        "made by": f"twosided {summary['twosided']}, command {summary['command']}, on {summary['date']}",
-        "versions": versions,
+    return origin(summary) | {
         "took": seconds + " (compiling included)",
         "again": f"{_again(summary)}, with the case.toml in this folder",
         "data": _kept(summary),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -10,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__
 from ._case import Case, read_case, read_single
 from ._errors import UserError, one_line
 from ._progress import announce
-from ._runs import CASE, FRONTIER, REPORT, as_typed, new_run, read_summary, write_summary
+from ._runs import CASE, FRONTIER, REPORT, as_typed, new_run, origin, read_summary, summary_of, write_summary
 
 _POINTS = 64
 _LOWEST, _HIGHEST = 1 / 32, 2.0  # of the case's own risk aversion
@@ -65,7 +63,7 @@ def frontier(
             raise ended from None
         again = _again({"points": points, "from": low, "to": high, "paths": given.get("paths")}, names)
         summary = _summary(case, found, time.perf_counter() - started) | {"again": again}
-        header = f"Written by twosided {__version__}. Run it again: {again}"
+        header = f"Written by twosided {summary['twosided']}. Run it again: {again}"
         (folder / CASE).write_text(case.to_toml(header), encoding="utf-8")
         found.save(folder / FRONTIER)
         write_summary(folder, summary)
@@ -107,26 +105,13 @@ def _range(case: Case, path: Path, points: int, low: float | None, high: float |
 
 
 def _summary(case: Case, found: Any, seconds: float) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    from .models.case import to_data
-
-    packages = ("numpy", "jax", "equinox", "xarray")
-    certificate = found.certificate
-    return {
-        "twosided": __version__,
-        "command": "frontier",
-        "name": case.name,
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "problem": to_data(case.problem),
-        "units": case.units,
+    return summary_of("frontier", case) | {
         "seconds": {"frontier": seconds},
         "readings": list(found.readings),
         "missing": found.missing,
         "risk_aversions": [float(x) for x in found.data["risk_aversion"].values],
         "paths": found.paths,
-        "certificate": certificate._asdict(),
+        "certificate": found.certificate._asdict(),
         "not_converged": int((found.data["result"] != 0).sum()),
         "points": {
             name: {key: found.data[key].sel(reading=name).values.tolist() for key in ("mean", "std", "criterion")}
@@ -138,10 +123,7 @@ def _summary(case: Case, found: Any, seconds: float) -> dict[str, Any]:
 def _write_page(path: Path, found: Any, case: Case, summary: Mapping[str, Any]) -> None:
     from .validation._frontier_page import write_frontier_report
 
-    versions = ", ".join(f"{name} {number}" for name, number in summary["versions"].items())
-    facts = {
-        "made by": f"twosided {summary['twosided']}, command frontier, on {summary['date']}",
-        "versions": versions,
+    facts = origin(summary) | {
         "took": f"{summary['seconds']['frontier']:.1f} s (compiling included, finished blocks of an earlier run not)",
         "again": f"{summary.get('again', 'twosided frontier case.toml')}, with the case.toml in this folder",
         "data": "frontier.nc holds every number shown, with units; summary.json the main ones",

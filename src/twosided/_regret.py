@@ -12,7 +12,7 @@ from . import _commands as commands
 from ._case import Case, check_simulation, market_asked_for, read_single
 from ._errors import UserError, one_line
 from ._progress import announce
-from ._runs import as_typed, new_run
+from ._runs import as_typed, new_run, summary_of
 from ._terminal import print_case, print_regret, print_solution
 
 _FACTORS = (0.5, 2.0)
@@ -38,7 +38,7 @@ def regret(
         errors = _errors(case.problem, wrong)
     out = out or Path("runs") / f"{case.name}-regret"
     with new_run(out) as folder:
-        summary = commands._summary("regret", case) | {"again": _again(wrong)}
+        summary = summary_of("regret", case) | {"again": _again(wrong)}
         with commands._naming(path):
             solution = commands._solve(case.problem, case.method, summary)
             summary["regret"] = _regret(case, errors, summary)

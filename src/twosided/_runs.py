@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shlex
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._errors import UserError, about_file
+from . import __version__
+from ._errors import UserError, about_file, one_line
+
+if TYPE_CHECKING:
+    from ._case import Case
 
 CASE, SOLUTION, SIMULATION, SUMMARY, REPORT = FILES = (
     "case.toml",
@@ -90,6 +96,48 @@ def as_typed(*words: str, options: Iterable[tuple[str, Any]]) -> str:
     """A command of this tool as a shell reads it; an option that is None was not given."""
     given = [word for name, value in options if value is not None for word in (f"--{name}", str(value))]
     return shlex.join(["twosided", *words, *given])
+
+
+def new_summary(command: str, name: str, *packages: str) -> dict[str, Any]:
+    """What a run knows of itself before its work: who made it, when, and with which versions."""
+    from importlib.metadata import version
+
+    used = ("numpy", "jax", "xarray", *packages)
+    return {
+        "twosided": __version__,
+        "command": command,
+        "name": name,
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {"python": platform.python_version(), **{package: version(package) for package in used}},
+        "seconds": {},
+    }
+
+
+def summary_of(command: str, case: Case) -> dict[str, Any]:
+    """The same of a run of a case, which it states."""
+    from .models.case import to_data
+
+    return new_summary(command, case.name, "equinox") | {"problem": to_data(case.problem), "units": case.units}
+
+
+def origin(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Who made a run, for the end of its page."""
+    return {
+        "made by": f"twosided {summary['twosided']}, command {summary['command']}, on {summary['date']}",
+        "versions": ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),
+    }
+
+
+@contextmanager
+def as_written(folder: Path) -> Iterator[None]:
+    """Say in one line that a run's files were changed, where what is made of them fails."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise UserError(f"{folder}: its files are not as this tool wrote them ({reason}); run it again") from error
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:

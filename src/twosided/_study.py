@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import __version__
 from ._errors import UserError
 from ._progress import Advance, working_on
-from ._runs import CLEANED, PANEL, REMOVALS, REPORT, SUMMARY, as_typed, new_run, read_summary, write_summary
+from ._runs import (
+    CLEANED,
+    PANEL,
+    REMOVALS,
+    REPORT,
+    SUMMARY,
+    as_typed,
+    new_run,
+    new_summary,
+    origin,
+    read_summary,
+    write_summary,
+)
 
 SYNTHETIC = {"stocks": 20, "days": 60, "seed": 0}
 _MESSAGES, _PANEL_FILE, _DRAWN = "market messages", "a panel in a CSV file", "the synthetic panel"
@@ -32,12 +42,7 @@ def study(file: Path | None, out: Path | None, options: Mapping[str, Any]) -> No
         started = time.perf_counter()
         with working_on(f"Studying {kind if file is None else file.name}") as advance:
             found = _found(file, kind, options, advance)
-        summary = {
-            "twosided": __version__,
-            "command": "study",
-            "name": out.name,
-            "date": time.strftime("%Y-%m-%d"),
-            "versions": _versions(),
+        summary = new_summary("study", out.name, "statsmodels") | {
             "seconds": {"study": time.perf_counter() - started},
             "again": _again(file, options),
             "study": found.to_data(),
@@ -55,10 +60,7 @@ def write_report(run: Path, summary: Mapping[str, Any], path: Path) -> None:
     """The page from what a study left in its folder."""
     from .validation.empirical import Panel, write_study_report
 
-    versions = ", ".join(f"{name} {number}" for name, number in summary["versions"].items())
-    facts = {
-        "made by": f"twosided {summary['twosided']}, command study, on {summary['date']}",
-        "versions": versions,
+    facts = origin(summary) | {
         "took": f"{summary['seconds']['study']:.1f} s (compiling included)",
         "again": summary["again"],
         "data": f"{PANEL} holds the rows that were regressed, {CLEANED} the observations left, {REMOVALS} what went "
@@ -115,13 +117,6 @@ def _model(path: Path | None) -> Any:
     if not isinstance(problem, StockCashDealer):
         raise UserError(f"{path}: --model needs a StockCashDealer, got {type(problem).__name__}")
     return problem
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    packages = ("numpy", "jax", "statsmodels", "xarray")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def _again(file: Path | None, options: Mapping[str, Any]) -> str:

@@ -97,6 +97,8 @@ def test_a_book_is_the_same_after_a_case_file():
         ({"correlation": np.diag([1.0, 2.0, 1.0]) / 2}, "ones on its diagonal"),
         ({"correlation": [[1, 0.3, 0], [0.2, 1, 0], [0, 0, 1]]}, r"symmetric, but has 0.3 at \(0, 1\) and 0.2"),
         ({"objective": M.PreCommitment(1.0)}, "PreCommitment depends on wealth"),
+        ({"objective": M.MeanVariance([0.1, 0.2, 0.3])}, "objective.risk_aversion must be one number"),
+        ({"bid_demand": M.Exponential([1.0, 2.0, 3.0], 1.0)}, r"Exponential: bid_demand\[0\].scale must be one number"),
     ],
 )
 def test_what_cannot_be_a_book_is_refused_by_name(changes, message):
