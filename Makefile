@@ -22,10 +22,10 @@ help:  ## List the targets
 demo: $(RUN)  ## Calibrate, solve, simulate and report on the sample: runs/demo/report.html
 	$(BIN)/twosided demo --out runs/demo
 
-test: $(DEVELOP)  ## The tests and a notebook
+test: $(DEVELOP)  ## The tests
 	$(PYTEST) -m "not slow"
 
-test-all: $(DEVELOP)  ## The tests with the longer studies
+test-all: $(DEVELOP)  ## The tests with the longer studies and the notebooks
 	$(PYTEST)
 
 lint: $(DEVELOP)  ## Style and types

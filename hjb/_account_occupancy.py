@@ -24,7 +24,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from ._equation import Grid
+from ._equation import grid_of
 from ._limits import barred
 from ._tables import Tables
 from ._two_accounts import AccountsGrid, TwoAccounts
@@ -35,7 +35,8 @@ _LEVELS = 25
 
 def account_shares(problem: Any, tables: Tables) -> dict[str, float]:
     """`idle_share`, `beyond_share` and, under a margin, `barred_share`; nan where the tables are not finite."""
-    per_lots = [round(float(problem.size) / float(axis[1] - axis[0])) for axis in tables.axes]
+    whole = grid_of(problem, tables.axes[0])
+    per_lots = [whole.per_lot, round(float(problem.size) / float(tables.axes[1][1] - tables.axes[1][0]))]
     skips = [n // _PER_LOT if n % _PER_LOT == 0 else 1 for n in per_lots]
     zeros = [int(np.argmin(np.abs(axis))) for axis in tables.axes]
     every = max(1, (tables.tau.size - 1) // _LEVELS)
@@ -43,9 +44,8 @@ def account_shares(problem: Any, tables: Tables) -> dict[str, float]:
     if not np.all(np.isfinite(tables.value)):
         return {"idle_share": float("nan"), "beyond_share": float("nan")}
     stock, cash = (axis[part] for axis, part in zip(tables.axes, pick[1:], strict=True))
-    per_lot, cash_per_lot = (n // skip for n, skip in zip(per_lots, skips, strict=True))
     low = int(np.argmin(np.abs(cash)))
-    grid = AccountsGrid(Grid(per_lot, stock.size // 2), cash_per_lot, low, cash.size - 1 - low)
+    grid = AccountsGrid(whole.coarser(skips[0]), per_lots[1] // skips[1], low, cash.size - 1 - low)
     with jax.enable_x64(True):
         parts = jax.tree.map(np.asarray, _rates(problem, grid, tables.bid[pick], tables.ask[pick]))
     w = np.zeros((stock.size * cash.size, 3))

@@ -45,7 +45,7 @@ def covered(problem: Any, side: int, stock: Any, cash: Any, cell: tuple[Any, Any
 
     stock, cash:  nodes, of shape (stocks, 1) and (1, cash).
     cell:         spacing of either.
-    rests:        where cash does not move between fills, (stocks, cash): there the answer is exact.
+    rests:        where cash does not move, or keeps just above the node, (stocks, cash): there the answer is exact.
 
     A dealer who is short and owns less than nothing may buy back on the grid whatever the line: states that no quote
     leads to, but left with a risk that nothing could ever lessen they would be ill-posed, and spoil the rest.

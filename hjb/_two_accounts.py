@@ -11,7 +11,10 @@ both rows at the distance `x` that maximises `Lambda U` (see `models.objectives`
 in both accounts and then the small way `v x` that the quote decides, along which `u` is interpolated: by cubics or, in
 the monotone mode, linearly. Stock and cash have no common diffusion, so nothing else couples the two directions.
 
-Cubics do not reach across `C = 0`, where the interest has a kink and the solution another.
+Cubics do not reach across `C = 0`, where the interest has a kink and the solution another, nor across the jumps that a
+credit line makes. Purchases end where `C < v - L`, and fills carry that jump from lot to lot. A dealer's cash keeps
+just above whole lots, by what the fills so far have earned; so where `L` is a whole number of lots, or little more, the
+node there belongs to the upper side, and its fills are permitted as there.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -37,15 +41,16 @@ from ._account_lines import (
     landing_shares,
     stock_factors,
 )
-from ._equation import Grid, cells_of, forced_trades, permitted, upwind_stencil
+from ._equation import Grid, cells_of, forced_trades, gaps, nodes_of, permitted, upwind_stencil
 from ._limits import covered, forced
 
 Rows = Float[Array, "2 stocks cash"]
 Field = Float[Array, "stocks cash"]
 
 _ROOM = 1  # lots beyond what a dealer reaches
-_REACH = 2  # nodes beyond a fill's whole jump that the interpolation needs
+_REACH = 3  # nodes beyond a fill's whole jump that the interpolation may need
 _LOOKS = 4  # at a quote that nothing is known of; each is a hundredth part as wrong as the last
+_MET = 1e-9  # of a node: nearer than that is on it
 _STIFF = 0.1  # Courant number from which the transport of cash is inverted and not left to the iteration
 
 
@@ -61,8 +66,12 @@ class AccountsGrid(eqx.Module):
         return jnp.arange(-self.low, self.high + 1, dtype=float) * (size / self.per_lot)
 
     def coarser(self, factor: int) -> AccountsGrid:
-        """The grid of every `factor`-th node of both accounts."""
-        return AccountsGrid(self.stock.coarser(factor), self.per_lot // factor, self.low // factor, self.high // factor)
+        """The grid of every `factor`-th node of the stock.
+
+        The cash keeps its nodes: nothing spreads along it, so that cubics between few of them are accurate enough, and
+        of fewer still a jump at every lot would leave nothing to tell how errors fall.
+        """
+        return AccountsGrid(self.stock.coarser(factor), self.per_lot, self.low, self.high)
 
 
 def cash_range(problems: list[Any], stock: Grid, name: str) -> tuple[int, int]:
@@ -112,6 +121,19 @@ class Side(NamedTuple):
     flow: Rows  # contribution to du/dtau
 
 
+class Breaks(NamedTuple):
+    """Where the solution is in one piece around a landing between node 0 and node 1, over the nodes of cash.
+
+    bends:  whether it bends at node 0 and at node 1; such a node belongs to both sides.
+    jumps:  whether it jumps at or just below node 0, node 1, node 2; such a node belongs to the upper side.
+    points: nodes from one jump to the next, at most four.
+    """
+
+    bends: tuple[Any, ...]
+    jumps: tuple[Any, ...]
+    points: int
+
+
 class Evaluation(NamedTuple):
     rate: Rows  # du/dtau
     bid: Side
@@ -140,16 +162,15 @@ class TwoAccounts(eqx.Module):
 
     def __init__(self, problem: StockCashDealer, grid: AccountsGrid, monotone: bool):
         self.problem, self.grid, self.monotone = problem, grid, monotone
-        self.stock, self.cash = grid.stock.nodes(problem.size), grid.cash(problem.size)
+        self.stock, self.cash = nodes_of(problem, grid.stock), grid.cash(problem.size)
         self.velocity = problem.interest(self.cash)[None] - problem.fee(self.stock)[:, None]
-        at = (self.stock[:, None], self.cash[None])
-        cell = (problem.size / grid.stock.per_lot, self.spacing)
-        rests = self.velocity == 0
+        cells = middle, width = cells_of(self.stock)
+        at, cell = (middle[:, None], self.cash[None]), (width[:, None], self.spacing)
+        whole = np.arange(-grid.low, grid.high + 1) % grid.per_lot == 0
+        exact = (self.velocity == 0) | (self.jumps & whole)[None]  # fills leave cash just above a whole lot
 
         def allowed(side: int) -> Field:
-            return permitted(problem, grid.stock, cells_of(self.stock), side)[:, None] * covered(
-                problem, side, *at, cell, rests
-            )
+            return permitted(problem, grid.stock, cells, side)[:, None] * covered(problem, side, *at, cell, exact)
 
         self.permitted = (allowed(+1), allowed(-1))
         self.forced = tuple(forced(problem, side, *at, cell) for side in (+1, -1)) if problem.forces else None  # type: ignore[assignment]
@@ -177,6 +198,25 @@ class TwoAccounts(eqx.Module):
             return lax.fori_loop(0, _LOOKS, look, self.memory())  # each lands where the last one's quote leads
 
         return lax.map(at, (tau, u))
+
+    @property
+    def jumps(self) -> Any:
+        """Whether the solution jumps at, or less than half a node below, every node of a whole lot of cash."""
+        problem, per_lot = self.problem, self.grid.per_lot
+        if problem.credit_line is None or problem.haircut is not None:  # a haircut's line crosses the rows of cash
+            return jnp.zeros((), bool)
+        ahead = jnp.mod(problem.credit_line / self.spacing + _MET, per_lot)
+        return (ahead <= 0.5) & (problem.size - problem.credit_line >= self.cash[0])
+
+    def breaks(self, side: int) -> Breaks:
+        """What lies between the nodes around the landing of a fill, for every node of cash that it may leave."""
+        per_lot = self.grid.per_lot
+        number = np.arange(self.cash.shape[0]) - self.grid.low - side * per_lot
+        return Breaks(
+            bends=tuple(number + k == 0 for k in (0, 1)),
+            jumps=tuple(self.jumps & ((number + k) % per_lot == 0) for k in (0, 1, 2)),
+            points=2 if per_lot == 1 else min(4, per_lot),
+        )
 
     @property
     def spacing(self) -> Any:
@@ -261,7 +301,8 @@ class Moment(eqx.Module):
         equation = self.equation
         down, up = (rate[None, 1:-1, None] for rate in equation.stencil)
         fall, rise = u[:, :-2] - u[:, 1:-1], u[:, 2:] - u[:, 1:-1]
-        slope = (rise[1] - fall[1]) / (2 * equation.problem.size / equation.grid.stock.per_lot)
+        below, above = (gap[:, None] for gap in gaps(equation.stock))
+        slope = (rise[1] * below / above - fall[1] * above / below) / (below + above)
         end_flow, end_slope = (jnp.repeat(x[..., None], u.shape[-1], axis=-1) for x in (self.end_flow, self.end_slope))
         stock = jnp.concatenate([end_flow[:, :1], down * fall + up * rise, end_flow[:, 1:]], axis=1)
         return (
@@ -360,33 +401,32 @@ class Moment(eqx.Module):
         n = u.shape[-1]
         rows = _neighbour(wide, side, grid.stock.per_lot)
         first = _REACH + (0 if side > 0 else 2 * jump)
-        taps = [rows[..., first + k : first + k + n] for k in (-1, 0, 1, 2)]
+        taps = [rows[..., first + k : first + k + n] for k in range(-2, _REACH + 1)]
         scale = equation.problem.size / equation.spacing
         if equation.monotone:
-            return lambda x: _linear(taps, x[None] * scale, scale)
-        taps = _one_sided(taps, rows, grid, side)
-        coefficients = _cubic(taps)
+            return lambda x: _linear(taps[1:5], x[None] * scale, scale)
+        coefficients = _cubic(_one_sided(taps, equation.breaks(side)))
         return lambda x: _polynomial(coefficients, x[None] * scale, scale)
 
 
-def _one_sided(taps: list[Array], rows: Array, grid: AccountsGrid, side: int) -> list[Array]:
-    """Replace the taps that would reach across zero cash by the cubic through four nodes on the landing's own side."""
-    jump = grid.per_lot
-    number = jnp.arange(taps[0].shape[-1])[None, None] - grid.low - side * jump  # of the landing node, zero at no cash
-    zero = grid.low + jump + _REACH
+def _one_sided(taps: list[Array], breaks: Breaks) -> list[Array]:
+    """The taps -1, 0, 1, 2 of six from -2 on, those beyond a bend or a jump continued from the landing's own side.
 
-    def continued(step: int) -> Array:
-        """One node beyond zero, the continuation of the nodes that lie in direction `step`."""
-        a, b, c, d = (rows[..., zero + step * k, None] for k in range(4))
-        return 4 * a - 6 * b + 4 * c - d
+    Right below a jump they lie on a line across it: every fill earns its way up there, and how fast is what matters.
+    """
+    lower, before, here, after, far, farther = taps
+    upward, downward = (here, after, far, farther), (after, here, before, lower)
 
-    before, here, after, far = taps
-    return [
-        jnp.where(number == 0, continued(+1), before),
-        here,
-        after,
-        jnp.where(number == -1, continued(-1), far),
-    ]
+    def continued(nodes: tuple[Array, ...], points: int) -> Array:
+        """The polynomial through so many of them, one node before the first."""
+        return sum((-1.0) ** i * math.comb(points, i + 1) * nodes[i] for i in range(points))  # type: ignore[return-value]
+
+    for flag, points in ((breaks.bends[0], 4), (breaks.jumps[0], breaks.points)):
+        before = jnp.where(flag, continued(upward, points), before)
+    for flag, points in ((breaks.bends[1], 4), (breaks.jumps[2], breaks.points)):
+        far = jnp.where(flag, continued(downward, points), far)
+    across = breaks.jumps[1]
+    return [jnp.where(across, 2 * here - after, before), here, after, jnp.where(across, 2 * after - here, far)]
 
 
 def _cubic(taps: list[Array]) -> tuple[Rows, Rows, Rows, Rows]:

@@ -29,6 +29,7 @@ from ._two_accounts import AccountsGrid, TwoAccounts, cash_range
 from .solution import Solution
 
 _KEPT = 64  # times at most that tables over two accounts hold
+_USUAL, _USUAL_CASH = 20, 4  # nodes to a lot
 _ENOUGH = 16  # nodes to a lot; of fewer, the rough grids of an extrapolation would keep too few outside the crowd
 
 
@@ -40,20 +41,21 @@ class FiniteDifference(eqx.Module):
     """Settings of the finite-difference method, for `StockCashDealer` and, as a second route, `InventoryDealer`.
 
     nodes_per_lot:  nodes to a lot, a multiple of 4 (inventory that only moves by fills needs one node and takes it);
-                    None for 20, or 4 where the cash account matters.
+                    None for 20.
     steps:          time steps over the horizon, a multiple of 4; None for 400, or 200 where the cash account matters.
                     A horizon of several days has its share in each, rounded up to a multiple of 4.
     extrapolate:    Richardson's extrapolation over three grids (then fourth order where smooth), or the plain scheme.
     tolerance:      of the nonlinear solve in each step, relative to the largest value.
     max_iterations: per step; reaching it leaves the solution not converged.
     crowded:        from 16 nodes to a lot on they crowd where a limit bends the value (see `_crowding`); False spaces
-                    them evenly, as they are where the cash account matters.
+                    them evenly.
     half_width:     of the grid in lots, at least the problem's limit, or None to derive it. Where there is no limit, or
                     a traced one lies further out, no fill leaves the grid.
 
     Where the cash account matters (see `StockCashDealer`), the grid has it as a second axis:
 
-    cash_nodes_per_lot: nodes to a lot of cash, a multiple of 4; None for `nodes_per_lot`.
+    cash_nodes_per_lot: nodes to a lot of cash; None for `nodes_per_lot`, or for 4 where that is None, too. All three
+                    grids have them, so that the error that they leave is not estimated.
     cash_range:     lots below and above zero that the cash axis spans, such as (14, 18), or None to derive them from
                     the limits and the profit to be expected.
     monotone:       first order in cash, but the generator has no negative off-diagonals whatever the quotes.
@@ -75,7 +77,7 @@ class FiniteDifference(eqx.Module):
         for name, least in (("nodes_per_lot", 1), ("cash_nodes_per_lot", 1), ("steps", 4), ("max_iterations", 1)):
             _check_whole(name, getattr(self, name), least)
         _check_whole("half_width", self.half_width, 1)
-        for name in ("nodes_per_lot", "cash_nodes_per_lot", "steps"):
+        for name in ("nodes_per_lot", "steps"):
             if (getattr(self, name) or 0) % multiple:
                 raise ValueError(
                     f"FiniteDifference: {name} must be a multiple of {multiple} for Richardson's extrapolation, "
@@ -91,10 +93,8 @@ class FiniteDifference(eqx.Module):
 
     def grid(self, problem: Problem) -> Grid:
         """The finest grid for a problem, of its inventory."""
-        usual = 4 if getattr(problem, "cash_matters", False) else 20
-        per_lot = (self.nodes_per_lot or usual) if problem.moves else 1
-        crowded = self.crowded and per_lot >= _ENOUGH and not getattr(problem, "cash_matters", False)
-        return grid_for(problem, per_lot, "FiniteDifference", self.half_width, crowded)
+        per_lot = (self.nodes_per_lot or _USUAL) if problem.moves else 1
+        return grid_for(problem, per_lot, "FiniteDifference", self.half_width, self.crowded and per_lot >= _ENOUGH)
 
     def solution(self, problem: Problem) -> Solution:
         """Solve; called by `solve`, inside double precision."""
@@ -115,7 +115,7 @@ class FiniteDifference(eqx.Module):
         if not getattr(problems[0], "cash_matters", False):
             steps = _daily(self.steps or 400, days)
             return Levels(grid if problems[0].moves else None, grid, steps, steps, False, factors, days)
-        per_lot = self.cash_nodes_per_lot or grid.per_lot
+        per_lot = self.cash_nodes_per_lot or self.nodes_per_lot or _USUAL_CASH
         lots = self.cash_range or cash_range(problems, grid, "FiniteDifference")
         steps = _daily(self.steps or 200, days)
         accounts = AccountsGrid(grid, per_lot, lots[0] * per_lot, lots[1] * per_lot)

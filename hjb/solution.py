@@ -87,7 +87,7 @@ class Solution:
         spacing, first = tuple(axis[1] - axis[0] for axis in axes), tuple(axis[0] for axis in axes)
         sides = (self.tables.bid, self.tables.ask)
         if self.tables.target is None:
-            nodes = axes[0] if self.problem.moves and len(axes) == 1 else None
+            nodes = axes[0] if self.problem.moves else None
             return TabulatedPolicy(self.problem, _stack(*sides), spacing, self.power, first, nodes)
         return TargetPolicy(self.problem, _entries(*sides), spacing, self.power, first, target=self.tables.target)
 

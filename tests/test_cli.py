@@ -739,6 +739,7 @@ def check_demo(out: list[str], folder: Path) -> dict:
     return summary
 
 
+@pytest.mark.slow
 def test_the_demo_runs_on_the_sample_that_ships(run, tmp_path):
     code, out, err = run("demo", "--out", tmp_path / "demo", "--paths", 20_000)
     assert (code, err) == (0, [])

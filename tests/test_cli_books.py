@@ -411,6 +411,7 @@ def test_one_entry_simulates_every_problem_and_names_what_it_lacks(pairs):
         ts.simulate(problem, pairs.policy, 20, initial={"cash": 1.0})
 
 
+@pytest.mark.slow
 def test_a_long_book_is_cut_on_the_terminal_and_whole_in_the_report():
     many, ask = 30, ts.models.Exponential(0.7, 0.3)
     book = ts.models.MultiAssetDealer(

@@ -216,7 +216,7 @@ def check_slope(route, derivative):
         assert float(derivative(value)(0.35)) == pytest.approx(difference, rel=1e-6)
 
 
-@routes(slow=("integrated", "gridded"))
+@routes(slow=("integrated", "gridded", "stepped"))
 def test_grad_agrees_with_differences(route):
     check_slope(route, jax.grad)
 
@@ -234,7 +234,8 @@ def test_the_default_grids_have_derivatives_in_either_mode():
             assert float(derivative(quote)(0.35)) == pytest.approx(difference, rel=1e-5)
 
 
-@routes(slow=("gridded", "integrated", "stepped"))
+@pytest.mark.slow
+@routes()
 def test_jacfwd_agrees_with_differences(route):
     check_slope(route, jax.jacfwd)
 

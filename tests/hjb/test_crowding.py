@@ -66,6 +66,7 @@ def test_without_layers_to_speak_of_they_are_even():
     np.testing.assert_allclose(np.diff(y), 1 / 8, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_nodes_move_with_the_volatility_as_differences_say():
     def places(volatility):
         return crowded(dealer(volatility), 8, 8)
@@ -77,6 +78,7 @@ def test_nodes_move_with_the_volatility_as_differences_say():
     assert np.max(np.abs(found)) > 0.01
 
 
+@pytest.mark.slow
 def test_an_even_grid_needs_many_times_the_nodes():
     """In a layer a hundredth of a lot wide, where twenty even nodes to a lot see nothing of it."""
     problem = dealer(volatility=0.2)

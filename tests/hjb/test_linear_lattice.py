@@ -51,7 +51,7 @@ CASES = {
 }
 
 
-LONGER = {"long", "averse"}  # in the reference
+LONGER = {"long", "averse", "steep end"}  # in the reference
 
 
 @pytest.mark.parametrize("name", [pytest.param(c, marks=[pytest.mark.slow] * (c in LONGER)) for c in CASES])

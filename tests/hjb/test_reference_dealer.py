@@ -96,6 +96,7 @@ def test_the_error_estimate_covers_the_error_without_exaggerating():
     assert error < rough.error_estimate < 20 * error
 
 
+@pytest.mark.slow
 def test_an_ill_posed_dealer_is_not_converged_and_says_why():
     method = ts.hjb.FiniteDifference(nodes_per_lot=8, steps=80)
     with pytest.warns(ts.hjb.NotConverged, match="worth its own variance"):

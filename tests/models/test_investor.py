@@ -58,6 +58,7 @@ def test_the_rule_played_out_has_the_mean_and_variance_that_the_solver_says(read
     agree([wealth.mean(), squares.mean()], [solution.mean, solution.variance], errors, samples=paths)
 
 
+@pytest.mark.slow
 def test_limits_that_bind_cost_and_pre_commitment_still_beats_the_equilibrium_at_time_0():
     free, limited = (ts.hjb.solve_investor(investor(leverage=most)) for most in (None, 0.5))
     equilibrium = ts.hjb.solve_investor(investor("equilibrium", leverage=0.5))

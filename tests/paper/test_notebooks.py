@@ -11,7 +11,6 @@ from nbclient import NotebookClient
 
 PAPER = Path(__file__).resolve().parents[2] / "paper"
 NOTEBOOKS = sorted(PAPER.glob("*.ipynb"))
-FIRST = ("02",)  # the published figures, with every run of the tests; the others with the longer studies
 
 
 def executed(path: Path) -> nbformat.NotebookNode:
@@ -21,10 +20,8 @@ def executed(path: Path) -> nbformat.NotebookNode:
     return NotebookClient(notebook, timeout=300, record_timing=False, resources=where).execute()
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, id=p.stem, marks=[] if p.stem.startswith(FIRST) else pytest.mark.slow) for p in NOTEBOOKS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in NOTEBOOKS])
 def test_the_notebook_runs(path):
     cells = [cell for cell in executed(path).cells if cell.cell_type == "code" and cell.source]
     assert all(cell.execution_count for cell in cells)

@@ -68,6 +68,7 @@ def test_the_optimal_policy_beats_those_one_per_cent_off(objective):
     assert_optimal(objective, 0.01, 3_000_000, seed=32)
 
 
+@pytest.mark.slow
 def test_an_equilibrium_is_no_maximum_at_time_0():
     # Leaning harder against the inventory over the whole horizon is worth more to the dealer of time 0.
     lam, sigma, drift, horizon, limit = 0.6, 0.5, 0.1, 2.0, 5

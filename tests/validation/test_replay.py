@@ -247,6 +247,7 @@ def test_what_comes_into_sight_at_an_own_price_goes_before_it():
     assert dict(zip(out.rows.tolist(), out.queue.tolist(), strict=True)) == {4: 80, 5: 60}
 
 
+@pytest.mark.slow
 def test_the_states_of_own_orders_that_are_not_filled():
     tape = day()
     tape.send(13, 1, 3, 10, 9998, 1)
@@ -330,6 +331,7 @@ class PlainQueue:
                     queue.remove(found)
 
 
+@pytest.mark.slow
 def test_queues_and_fills_on_the_sample_are_those_of_a_plain_list():
     record = read_record(sample_path(), stop=3000)
     draw = np.random.default_rng(1)

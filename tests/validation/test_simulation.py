@@ -234,6 +234,7 @@ def fingerprints() -> list[str]:
     return [hashlib.sha256(b"".join(x.tobytes() for x in arrays(result))).hexdigest() for result in results]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_arrays_on_two_devices():
     here = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
     code = f"{here}; import jax, test_simulation; print(jax.device_count(), *test_simulation.fingerprints())"

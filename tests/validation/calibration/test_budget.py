@@ -63,6 +63,7 @@ def simulated():
     return problem, solution, ts.simulate(problem, solution.policy, PATHS, seed=5, initial={"inventory": 2.0})
 
 
+@pytest.mark.slow
 def test_a_budget_of_deviation_is_spent_when_its_dealer_is_simulated():
     found = risk_aversion_for_budget(dealer(), deviation=3.0, method=METHOD)
     run = ts.simulate(found.problem, ts.solve(found.problem, METHOD).policy, PATHS, seed=1)
@@ -92,6 +93,7 @@ def test_the_probability_of_loss_is_that_of_the_simulation(simulated):
         assert 0.001 < share < 0.9
 
 
+@pytest.mark.slow
 def test_a_budget_of_hitting_the_limit_is_spent_when_its_dealer_is_watched():
     found = risk_aversion_for_budget(dealer(), limit_probability=0.2, method=METHOD)
     record = ts.validation.calibration.observe_trades(ts.solve(found.problem, METHOD), 4000, seed=2)

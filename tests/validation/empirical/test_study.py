@@ -90,6 +90,7 @@ def test_a_study_s_report_is_written_anew_from_its_folder(run_folder):
     assert (run_folder / REPORT).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_study_takes_the_place_of_the_one_before(run_folder, tmp_path, drawn, capsys):
     write_csv(drawn.clean, tmp_path / "tianjin.csv")
     (tmp_path / "case.toml").write_text(CASE, encoding="utf-8")

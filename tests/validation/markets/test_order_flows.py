@@ -109,6 +109,7 @@ def wealth_in_closed_form(lost):
     return 2.0 * (2.0 * (HITS[0] * NEAR + HITS[1] * FAR) - sum(HITS) * lost + net * 0.1 * 2.0**2 / 2)
 
 
+@pytest.mark.slow
 def test_an_informed_order_costs_the_move_that_it_knew_of():
     result = played(PoissonMarket(informed=SHARE, informed_move=MOVE), seed=3)
     # All who hit a quote at a positive distance accept the reference price, so that a share of them is informed.

@@ -164,6 +164,7 @@ def test_an_order_of_the_same_owner_stops_the_incoming_one_or_is_pulled():
     assert (int(outcome.traded[0]), int(outcome.pulled[0]), pulled.queue(120), pulled.queue(124)) == (30, 10, [], [])
 
 
+@pytest.mark.slow
 def test_rules_may_differ_from_book_to_book_and_books_may_be_mapped_over():
     two = empty_books(2, orders=8, ticks=32, origin=np.array([100, 300], np.int32))
     rules = BookRules(highest=jnp.array([110, 310], jnp.int32))

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
 
 from twosided.validation.matching import (
@@ -100,6 +101,7 @@ def by_price(trades: list[plain.Trade]) -> list[tuple[int, int, int]]:
     return merged
 
 
+@pytest.mark.slow
 def test_depth_fills_and_the_dealers_turn_are_those_of_single_orders():
     books, length = 40, 400
     draw = np.random.default_rng(5)
@@ -135,6 +137,7 @@ def test_depth_fills_and_the_dealers_turn_are_those_of_single_orders():
     assert turns > 200
 
 
+@pytest.mark.slow
 def test_each_book_at_its_own_pace_ends_as_in_lockstep():
     draw = np.random.default_rng(6)
     rows = np.zeros((8, 200, 6), np.int32)

@@ -198,6 +198,7 @@ class Chaser(eqx.Module):
         return self.message(book), arrives, Chaser(self.sent + arrives.astype(jnp.int32), self.length)
 
 
+@pytest.mark.slow
 def test_a_source_that_looks_at_the_books_sees_them_as_in_lockstep():
     start = empty_books(9, orders=ORDERS, ticks=TICKS, origin=ORIGIN)
     chaser = Chaser(jnp.zeros(9, jnp.int32), 60)
