@@ -564,7 +564,7 @@ def test_long_steps_on_fine_nodes_still_converge(nodes, steps):
     """A fill lands between two nodes of cash; an inverse that ignores so diverges here."""
     problem = crooked(max_stock=3.0, **CASHLESS | {"borrowing_rate": 0.25})
     method = ts.hjb.FiniteDifference(
-        nodes_per_lot=nodes, steps=steps, extrapolate=False, half_width=3, cash_range=(3, 3)
+        nodes_per_lot=nodes, steps=steps, extrapolate=False, crowded=False, half_width=3, cash_range=(3, 3)
     )
     solution = ts.solve(problem, method)
     assert solution.converged, solution
