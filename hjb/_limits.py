@@ -43,8 +43,8 @@ def beyond(middle: Any, half: Any) -> Any:
 def covered(problem: Any, side: int, stock: Any, cash: Any, cell: tuple[Any, Any], rests: Any) -> Any:
     """Share of each cell in which a fill keeps what wealth must cover, as `problem.may_fill` has it.
 
-    stock, cash:  nodes, of shape (stocks, 1) and (1, cash).
-    cell:         spacing of either.
+    stock, cash:  middles of the cells, of shape (stocks, 1) and (1, cash).
+    cell:         their widths, of shape (stocks, 1) and one for all.
     rests:        where cash does not move, or keeps just above the node, (stocks, cash): there the answer is exact.
 
     A dealer who is short and owns less than nothing may buy back on the grid whatever the line: states that no quote

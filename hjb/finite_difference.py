@@ -7,7 +7,8 @@ equation is formed, and it is mapped back through the approximate factorisation
     (1 - g J_fills) (1 - g J_transport),        g = dt/2,
 
 a tridiagonal system along lots and one along nodes, until the defect is below the tolerance relative to the solution.
-Three grids, each with half the nodes and steps of the next, give Richardson's extrapolation and its error estimate.
+Three grids, each with half the nodes and steps of the next, give Richardson's extrapolation and its error estimate. A
+second axis for the cash account has the same nodes on all three.
 """
 
 from __future__ import annotations

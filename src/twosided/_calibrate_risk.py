@@ -14,7 +14,7 @@ from . import _commands as commands
 from ._case import Case, read_case, read_single
 from ._errors import UserError, one_line
 from ._progress import working_on
-from ._runs import CASE, REPORT, SOLUTION, SUMMARY, new_run, read_summary, summary_of, write_summary
+from ._runs import CASE, REPORT, SOLUTION, SUMMARY, new_run, summary_of, write_summary
 
 WAYS = ("implied", "moments", "likelihood", "budget")
 TARGETS = {  # options by the argument they become
@@ -134,12 +134,12 @@ def _plain_problem(case: Case) -> Any:
     return to_data(case.problem)
 
 
-def write_again(run: Path) -> None:
+def write_again(run: Path, summary: Mapping[str, Any]) -> None:
     """`twosided report` on the folder of a calibrated risk aversion."""
     from .hjb import Solution
     from .hjb.solution import write_whole
 
-    case = replace(read_case(run), name=read_summary(run)["name"])
+    case = replace(read_case(run), name=summary["name"])
     solution = Solution.load(run / SOLUTION)
     write_whole(run / REPORT, lambda part: _write_page(run, case, solution, Path(part)))
 

@@ -150,11 +150,11 @@ def report(run: Path) -> None:
     """`twosided report`: the page anew, from the files of a run."""
     summary = read_summary(run)
     with as_written(run):
-        _page_writer(summary)(run)
+        _page_writer(summary)(run, summary)
     _print_place(run)
 
 
-def _page_writer(summary: Mapping[str, Any]) -> Callable[[Path], None]:
+def _page_writer(summary: Mapping[str, Any]) -> Callable[[Path, Mapping[str, Any]], None]:
     """What writes the page of a run's folder anew."""
     if summary["command"] == "frontier":
         from ._frontier import write_again
@@ -167,13 +167,12 @@ def _page_writer(summary: Mapping[str, Any]) -> Callable[[Path], None]:
     return write_again
 
 
-def _write_again(run: Path) -> None:
+def _write_again(run: Path, summary: Mapping[str, Any]) -> None:
     from .hjb import Solution
     from .hjb.solution import write_whole
     from .validation import Simulation
     from .validation._sample_file import read_paths
 
-    summary = read_summary(run)
     case = replace(read_case(run), name=summary["name"])
     solution = Solution.load(run / SOLUTION) if (run / SOLUTION).exists() else None
     simulation = sample = None

@@ -12,7 +12,7 @@ from typing import Any
 from ._case import Case, read_case, read_single
 from ._errors import UserError, one_line
 from ._progress import announce
-from ._runs import CASE, FRONTIER, REPORT, as_typed, new_run, origin, read_summary, summary_of, write_summary
+from ._runs import CASE, FRONTIER, REPORT, as_typed, new_run, origin, summary_of, write_summary
 
 _POINTS = 64
 _LOWEST, _HIGHEST = 1 / 32, 2.0  # of the case's own risk aversion
@@ -74,12 +74,11 @@ def frontier(
     print(f"\nReport: {out / REPORT}")
 
 
-def write_again(run: Path) -> None:
+def write_again(run: Path, summary: Mapping[str, Any]) -> None:
     """`twosided report` on the folder of a frontier."""
     from .hjb.solution import write_whole
     from .validation.frontier import Frontier
 
-    summary = read_summary(run)
     case = replace(read_case(run), name=summary["name"])
     found = Frontier.load(run / FRONTIER)
     write_whole(run / REPORT, lambda part: _write_page(Path(part), found, case, summary))

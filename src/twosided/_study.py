@@ -20,7 +20,6 @@ from ._runs import (
     new_run,
     new_summary,
     origin,
-    read_summary,
     write_summary,
 )
 
@@ -69,11 +68,10 @@ def write_report(run: Path, summary: Mapping[str, Any], path: Path) -> None:
     write_study_report(path, summary["study"], Panel.load(run / PANEL), facts)
 
 
-def write_again(run: Path) -> None:
+def write_again(run: Path, summary: Mapping[str, Any]) -> None:
     """`twosided report` on the folder of a study."""
     from .hjb.solution import write_whole
 
-    summary = read_summary(run)
     write_whole(run / REPORT, lambda part: write_report(run, summary, Path(part)))
 
 

@@ -153,7 +153,7 @@ def sample(family):
 
 
 FAMILIES = (linear, integrated, integrated_together, stepped, without_fills)
-SLOW = (integrated, integrated_together, without_fills)
+SLOW = (linear, integrated, integrated_together, without_fills)
 families = pytest.mark.parametrize(
     "family",
     [pytest.param(f, marks=[pytest.mark.slow] * (f in SLOW), id=f.__name__.replace("_", " ")) for f in FAMILIES],

@@ -140,7 +140,14 @@ def printed():
     return MODELS.PrintedDealer(0.1, 0.3, 0.04, 0.5, *demands, 10.0, 150.0, 0.2)
 
 
-@pytest.mark.parametrize("build", [dealer, avellaneda_stoikov, printed], ids=["lattice", "formula", "printed"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(dealer, id="lattice"),
+        pytest.param(avellaneda_stoikov, id="formula"),
+        pytest.param(printed, id="printed", marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_saved_is_read_back_and_answers_the_same(build, tmp_path):
     """A mean that was never asked for is found before it is written; a policy in closed form is built again."""
     problem = build()

@@ -477,10 +477,7 @@ WHOLE = {
     ids=["credit line", "forced reduction"],
 )
 def test_limits_and_lines_of_whole_lots_are_met_from_whole_lots(changes):
-    """There stock and cash keep beside the very places where fills end.
-
-    Four even nodes to a lot miss mean and deviation by 2 and 7 per cent, some 80 standard errors.
-    """
+    """There stock and cash keep beside the very places where fills end, which a few even nodes to a lot jump over."""
     solution = ts.solve(dealer(**WHOLE | changes))
     assert solution.converged
     meets_its_simulation(solution, 400_000, 3)

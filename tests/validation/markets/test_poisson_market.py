@@ -210,7 +210,9 @@ FRICTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FRICTIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "none")) for name in FRICTIONS]
+)
 def test_it_does_what_a_plain_loop_over_the_same_orders_does(name):
     # A price that drifts but does not fluctuate: it moves through ticks and leaves quotes behind.
     problem = dealer(volatility=0.0, drift=0.4, max_inventory=4)
