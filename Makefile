@@ -12,7 +12,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Most of the tests' time is compiling. XLA's older emitters of fusions take two thirds of it, and LLVM's first level of
 # optimisation a sixth less again; none at all would cost the simulations more than it saves.
-test test-all: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1
+test test-all: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1 \
+	--xla_cpu_parallel_codegen_split_count=1
 
 .PHONY: help demo test test-all lint format bench notebooks wheel clean
 

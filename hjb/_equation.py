@@ -12,6 +12,7 @@ upwind where it is not: the off-diagonals of the generator are never negative (a
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -32,15 +33,17 @@ Rows = Float[Array, "2 nodes"]
 Nodes = Float[Array, " nodes"]
 
 
-class Grid(eqx.Module):
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Grid:
     """`2 half + 1` nodes around zero inventory, `per_lot` of them to a lot; all part of the compiled shape.
 
     crowded: whether they crowd where limits bend the value (see `_crowding`), or lie evenly.
     """
 
-    per_lot: int = eqx.field(static=True)
-    half: int = eqx.field(static=True)
-    crowded: bool = eqx.field(static=True, default=False)
+    per_lot: int
+    half: int
+    crowded: bool = False
 
     @property
     def count(self) -> int:

@@ -64,15 +64,15 @@ class Lattice(eqx.Module):
 
     def solution(self, problem: Problem) -> Solution:
         """Solve; called by `solve`, inside double precision."""
-        grid = self._grid(problem)
+        grid = _grid(problem, self.half_width)
         if self.exact and linearises(problem) and _within_limit(problem, grid):
-            tables = differentiable(lambda problem: self._linear(problem, grid), problem)
+            tables = differentiable(lambda problem: _linear(problem, grid, self.times), problem)
             return Solution(problem, self, tables._replace(mean=None), power=1, stats={"linear": True})
         return Solution(problem, self, self._integrate(problem, grid, clock(self.times)), power=2)
 
     def solve_batch(self, problems: list[Problem], stacked: Problem) -> Solution:
         """Solve problems that share their shape; `stacked` has them along the leading axis of every leaf."""
-        grid = self._grid(problems[0])
+        grid = _grid(problems[0], self.half_width)
         if self.exact and all(linearises(problem) and _within_limit(problem, grid) for problem in problems):
             sizes = chunk_sizes(self.times, bool(jnp.any(_are_steep(stacked, grid))))
             tables = _solve_linear_each(stacked, grid, sizes)
@@ -101,23 +101,8 @@ class Lattice(eqx.Module):
         """`h` at the times of `tables`, by integrating `theta` and `h` together."""
         with jax.enable_x64(True):
             shares = jnp.asarray(tables.tau / problem.horizon)
-            mean = self._integrate(problem, self._grid(problem), shares).mean
+            mean = self._integrate(problem, _grid(problem, self.half_width), shares).mean
         return mean if is_traced(mean) else np.asarray(mean)
-
-    def _grid(self, problem: Problem) -> Grid:
-        if problem.moves:
-            raise ValueError(
-                f"Lattice: the stock of {type(problem).__name__} moves between fills and leaves the lattice; "
-                "take FiniteDifference()"
-            )
-        return grid_for(problem, 1, "Lattice", self.half_width)
-
-    def _linear(self, problem: Problem, grid: Grid) -> Tables:
-        gentle = chunk_sizes(self.times, False)
-        if is_traced(problem):
-            return _solve_linear(problem, grid, gentle)  # how steep it gets is unknown here; too steep is not finite
-        steep, tables = _solve_unless_steep(problem, grid, gentle)
-        return _solve_linear(problem, grid, chunk_sizes(self.times, True)) if steep else tables
 
     def _integrate(self, problem: Problem, grid: Grid, shares: Any) -> Tables:
         def alone(problem: Problem) -> Tables:
@@ -135,6 +120,24 @@ class Lattice(eqx.Module):
             part = jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf)[rows], stacked)
             parts.append(_integrate_together(part, grid, self, clock(self.times)))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:count], *parts)
+
+
+# Functions, not methods: to look up the method of a module takes longer than most of what a small solve does.
+def _grid(problem: Problem, half_width: int | None) -> Grid:
+    if problem.moves:
+        raise ValueError(
+            f"Lattice: the stock of {type(problem).__name__} moves between fills and leaves the lattice; "
+            "take FiniteDifference()"
+        )
+    return grid_for(problem, 1, "Lattice", half_width)
+
+
+def _linear(problem: Problem, grid: Grid, times: int) -> Tables:
+    gentle = chunk_sizes(times, False)
+    if is_traced(problem):
+        return _solve_linear(problem, grid, gentle)  # how steep it gets is unknown here; too steep is not finite
+    steep, tables = _solve_gentle(problem, grid, gentle)
+    return _solve_linear(problem, grid, chunk_sizes(times, True)) if steep else tables
 
 
 def linearises(problem: Problem) -> bool:
@@ -197,17 +200,9 @@ def _is_steep(problem: Problem, grid: Grid) -> Any:
 
 
 @partial(jax.jit, static_argnames=("grid", "chunks"))  # a filter of leaves would cost a tenth of a small solve
-def _solve_unless_steep(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> tuple[Any, Tables]:
-    """Whether the problem is steep, and its solution if not: one call answers both, and a steep one costs no solve."""
-
-    def solved() -> Tables:
-        return _solve_linear(problem, grid, chunks)
-
-    def unsolved() -> Tables:
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(solved))
-
-    steep = _is_steep(problem, grid)
-    return steep, jax.lax.cond(steep, unsolved, solved)
+def _solve_gentle(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> tuple[Any, Tables]:
+    """Whether the problem is steep, and its solution if it is not: one call for both is worth what steep ones waste."""
+    return _is_steep(problem, grid), _solve_linear(problem, grid, chunks)
 
 
 @eqx.filter_jit
