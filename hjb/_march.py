@@ -21,10 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ._mixing import mixed, no_past
 from ._tables import clock
 
 RANNACHER_STEPS = 2
 _TRACED_ITERATIONS = 12
+_MIXED, _PLAIN = 5, 2  # corrections that the next one learns from, and the first ones, which do not
 
 
 class Stop(NamedTuple):
@@ -105,8 +107,13 @@ def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, stop: 
     def factors_at(u: Any, now: Any) -> Any:
         return equation.prepare(g, moment, u, now)
 
+    mixes = equation.refresh > 1 and not traced  # factors that are kept, and as rough as that, may need it
+
+    def unmixed(past: Any, u: Any, correction: Any, n: Any) -> tuple[Any, Any]:
+        return correction, past
+
     def correct(state: Any) -> Any:
-        u, memory, factors, _, _, n = state
+        u, memory, factors, past, _, _, n = state
         now = moment(u, memory)
         if equation.refresh == 1:
             factors = factors_at(u, now)
@@ -116,7 +123,10 @@ def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, stop: 
         scale = jnp.maximum(jnp.max(jnp.abs(u)), jnp.finfo(u.dtype).tiny)
         residual = jnp.max(jnp.abs(gap)) / scale  # before the correction, so an upper bound
         kept = () if equation.refresh == 1 else factors
-        return u + equation.invert(factors, gap), now.memory, kept, now.rate, residual, n + 1
+        correction = equation.invert(factors, gap)
+        if mixes:
+            correction, past = lax.cond(n < _PLAIN, unmixed, mixed, past, u, correction, n - _PLAIN)
+        return u + correction, now.memory, kept, past, now.rate, residual, n + 1
 
     # Adams and Bashforth's weights. What corrections leave rings on under Crank-Nicolson, in the bend most of all.
     ahead = old.u + dt * (old.rate + 0.5 * dt * old.trend)
@@ -124,12 +134,13 @@ def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, stop: 
     guess = jnp.where(old.bends, ahead + bend, ahead)
     blank = () if equation.refresh == 1 else jax.eval_shape(lambda u: factors_at(u, moment(u, old.memory)), guess)
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
-    state = (guess, old.memory, blank, old.rate, jnp.full((), jnp.inf), jnp.zeros((), int))
+    past = no_past(guess, _MIXED) if mixes else ()
+    state = (guess, old.memory, blank, past, old.rate, jnp.full((), jnp.inf), jnp.zeros((), int))
     if traced:
         state, _ = lax.scan(lambda s, _: (correct(s), None), state, length=_TRACED_ITERATIONS)
     else:
         state = lax.while_loop(lambda s: (s[-2] > stop.tolerance) & (s[-1] < stop.max_iterations), correct, state)
-    u, memory, _, found, residual, n = state
+    u, memory, _, _, found, residual, n = state
     moves = dt > 0
     rate = jnp.where(moves, (u - known) / jnp.where(moves, g, 1.0), found)
     trend = jnp.where(moves, rate - old.rate, 0.0) / jnp.where(moves, dt, 1.0)

@@ -13,6 +13,7 @@ second axis for the cash account has the same nodes on all three.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -29,6 +30,7 @@ from ._tables import Tables, clock, tabulate
 from ._two_accounts import AccountsGrid, TwoAccounts, cash_range
 from .solution import Solution
 
+_STEPS, _FILLS = 200, 1000.0  # of two accounts: steps for so many fills
 _KEPT = 64  # times at most that tables over two accounts hold
 _USUAL, _USUAL_CASH = 20, 4  # nodes to a lot
 _ENOUGH = 16  # nodes to a lot; of fewer, the rough grids of an extrapolation would keep too few outside the crowd
@@ -43,8 +45,9 @@ class FiniteDifference(eqx.Module):
 
     nodes_per_lot:  nodes to a lot, a multiple of 4 (inventory that only moves by fills needs one node and takes it);
                     None for 20.
-    steps:          time steps over the horizon, a multiple of 4; None for 400, or 200 where the cash account matters.
-                    A horizon of several days has its share in each, rounded up to a multiple of 4.
+    steps:          time steps over the horizon, a multiple of 4; None for 400, or where the cash account matters for
+                    200 to every 1000 fills that a dealer who does not mind risk would have. A horizon of several days
+                    has its share in each, rounded up to a multiple of 4.
     extrapolate:    Richardson's extrapolation over three grids (then fourth order where smooth), or the plain scheme.
     tolerance:      of the nonlinear solve in each step, relative to the largest value.
     max_iterations: per step; reaching it leaves the solution not converged.
@@ -118,7 +121,7 @@ class FiniteDifference(eqx.Module):
             return Levels(grid if problems[0].moves else None, grid, steps, steps, False, factors, days)
         per_lot = self.cash_nodes_per_lot or self.nodes_per_lot or _USUAL_CASH
         lots = self.cash_range or cash_range(problems, grid, "FiniteDifference")
-        steps = _daily(self.steps or 200, days)
+        steps = _daily(self.steps or _usual_steps(problems), days)
         accounts = AccountsGrid(grid, per_lot, lots[0] * per_lot, lots[1] * per_lot)
         return Levels(accounts, accounts, steps, _kept(steps // factors[-1]), self.monotone, factors, days)
 
@@ -157,6 +160,18 @@ class Levels(NamedTuple):
 def _check_whole(name: str, value: Any, least: int) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
         raise ValueError(f"FiniteDifference: {name} must be a whole number of at least {least}, got {value!r}")
+
+
+def _usual_steps(problems: list[Any]) -> int:
+    """For two accounts: corrections that map fills back roughly fail where too many of them fall into a step."""
+    if is_traced(problems):
+        return _STEPS
+
+    def fills(problem: Any) -> float:
+        demands = (problem.bid_demand, problem.ask_demand)
+        return float(problem.horizon * sum(demand.intensity(demand.optimal_distance(0.0)) for demand in demands))
+
+    return _STEPS * math.ceil(max(1.0, max(fills(problem) for problem in problems) / _FILLS))
 
 
 def _daily(steps: int, days: int) -> int:

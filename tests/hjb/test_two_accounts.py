@@ -349,6 +349,19 @@ def test_with_one_rate_and_a_slack_line_a_policy_has_the_moments_of_one_account(
 
 
 @pytest.mark.slow
+def test_a_year_of_three_thousand_fills_converges_by_default():
+    """Where corrections were not mixed, a quarter was too long."""
+    year = {"horizon": 1.0, "max_stock": 3.0, "short_limit": 3.0}
+    alone = ts.solve(dealer(**CASHLESS | year), ts.hjb.FiniteDifference(nodes_per_lot=4, steps=600))
+    both = ts.solve(dealer(borrowing_rate=RATE, credit_line=300.0, **year), ts.hjb.FiniteDifference(nodes_per_lot=4))
+    assert both.converged
+    stock, cash = np.arange(-2.0, 3.0)[:, None], np.array([-4.3, 0.0, 2.0])[None]
+    for of in ("value", "expected_wealth"):
+        ours, theirs = (getattr(s, of)(0.0, stock=stock, cash=cash) for s in (both, alone))
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-7)
+
+
+@pytest.mark.slow
 def test_the_quadratic_variation_rule_of_two_accounts_simulates_to_its_second_moment():
     start, paths = {"stock": 1.0, "cash": -1.5}, 200_000
     fine = ts.hjb.FiniteDifference(  # this dealer is often at its limits, where four nodes to a lot are too few
