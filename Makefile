@@ -11,7 +11,8 @@ export OPENBLAS_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Most of the tests' time is compiling. XLA's older emitters of fusions take two thirds of it, and LLVM's first level of
-# optimisation a sixth less again; none at all would cost the simulations more than it saves.
+# optimisation a sixth less again; none at all would cost the simulations more than it saves. Every processor has a test
+# process of its own, so that dividing a program among threads to compile it costs a tenth and saves nothing.
 test test-all: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1 \
 	--xla_cpu_parallel_codegen_split_count=1
 

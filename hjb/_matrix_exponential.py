@@ -22,7 +22,6 @@ from jaxtyping import Array, Float
 
 Nodes = Float[Array, " nodes"]
 LOG_RANGE = 500.0  # a chunk's solution may span e^500; e^700 is where floating point ends
-_BLOCK = 256  # rows that are found by doubling; more of them come block by block, which saves squarings and copies
 LOG_SLOPE = 3.0  # and the ratio of neighbours may change by e^3: each factor of two costs a binary digit
 
 
@@ -56,8 +55,8 @@ def log_path(
         if len(chunks) > 1 and len(parts) == 1:  # a steep start: its ratios are too large for any basis
             parts.append(_steep_step(diagonal, down, up, start, step, slope)[None])
             continue
-        for growth, log_growth in _outputs(_in_basis(diagonal, down, up, start), step, size, slope):
-            parts.append(start[None] + log_growth[:, None] + jnp.log(growth))
+        growth, log_growth = _outputs(_in_basis(diagonal, down, up, start), step, size, slope)
+        parts.append(start[None] + log_growth[:, None] + jnp.log(growth))
     return jnp.concatenate(parts)
 
 
@@ -103,23 +102,17 @@ def _log_series(diagonal: Nodes, down: Any, up: Any, log_u: Nodes, step: Any) ->
     return lax.fori_loop(1, log_u.shape[0] + 40, term, (log_u, log_u))[1] + shift * step
 
 
-def _outputs(matrix: Array, step: Any, size: int, slope: Any) -> list[tuple[Array, Array]]:
-    """`exp(j step matrix) 1` for j = 1..size in blocks: (rows, nodes) and the rows' common log factors (rows,)."""
+def _outputs(matrix: Array, step: Any, size: int, slope: Any) -> tuple[Array, Array]:
+    """`exp(j step matrix) 1` for j = 1..size as (size, nodes) rows and their common log factors (size,)."""
     power, log_power = exponential(matrix, step, slope)
     block, log_block = jnp.sum(power, axis=1)[None], log_power[None]
-    blocks, done = [], 1
-    while done < size:
-        fresh = min(block.shape[0], size - done)
-        new, log_new = block[:fresh] @ power.T, log_block[:fresh] + log_power
-        done += fresh
-        if block.shape[0] < _BLOCK:
-            block, log_block = jnp.concatenate([block, new]), jnp.concatenate([log_block, log_new])
-            if done < size:
-                power, log_power = _square((power, log_power))
-        else:
-            blocks.append((block, log_block))
-            block, log_block = new, log_new
-    return [*blocks, (block, log_block)]
+    while (done := block.shape[0]) < size:
+        fresh = min(done, size - done)
+        block = jnp.concatenate([block, block[:fresh] @ power.T])
+        log_block = jnp.concatenate([log_block, log_block[:fresh] + log_power])
+        if done + fresh < size:
+            power, log_power = _square((power, log_power))
+    return block, log_block
 
 
 def exponential(matrix: Array, step: Any, slope: Any) -> tuple[Array, Array]:
@@ -154,5 +147,5 @@ def _square(state: tuple[Array, Array]) -> tuple[Array, Array]:
 
 
 def _rescale(power: Array, log_power: Any) -> tuple[Array, Array]:
-    largest = jnp.max(jnp.max(power, axis=0))  # along the rows first, which is faster
+    largest = jnp.max(power)
     return power / largest, log_power + jnp.log(largest)

@@ -136,7 +136,7 @@ def _linear(problem: Problem, grid: Grid, times: int) -> Tables:
     gentle = chunk_sizes(times, False)
     if is_traced(problem):
         return _solve_linear(problem, grid, gentle)  # how steep it gets is unknown here; too steep is not finite
-    steep, tables = _solve_gentle(problem, grid, gentle)
+    steep, tables = _solve_unless_steep(problem, grid, gentle)
     return _solve_linear(problem, grid, chunk_sizes(times, True)) if steep else tables
 
 
@@ -200,9 +200,17 @@ def _is_steep(problem: Problem, grid: Grid) -> Any:
 
 
 @partial(jax.jit, static_argnames=("grid", "chunks"))  # a filter of leaves would cost a tenth of a small solve
-def _solve_gentle(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> tuple[Any, Tables]:
-    """Whether the problem is steep, and its solution if it is not: one call for both is worth what steep ones waste."""
-    return _is_steep(problem, grid), _solve_linear(problem, grid, chunks)
+def _solve_unless_steep(problem: Problem, grid: Grid, chunks: tuple[int, ...]) -> tuple[Any, Tables]:
+    """Whether the problem is steep, and its solution if not: one call answers both, and a steep one costs no solve."""
+
+    def solved() -> Tables:
+        return _solve_linear(problem, grid, chunks)
+
+    def unsolved() -> Tables:
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(solved))
+
+    steep = _is_steep(problem, grid)
+    return steep, jax.lax.cond(steep, unsolved, solved)
 
 
 @eqx.filter_jit
