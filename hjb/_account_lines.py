@@ -50,7 +50,7 @@ def fills_factors(bid: Array, ask: Array, shares: tuple[Array, Array], per_lot: 
     `v (x_bid + x_ask)` off in cash; the elimination takes that for the node itself.
     """
     bid, ask, bid_shares, ask_shares = (_by_lot(field, per_lot) for field in (bid, ask, *shares))
-    one = jnp.broadcast_to(jnp.eye(2)[:, :, None, None], bid.shape[1:])
+    one = jnp.broadcast_to(jnp.eye(2, dtype=bid.dtype)[:, :, None, None], bid.shape[1:])
 
     def eliminate(below: Array, row: Any) -> Any:
         bid, ask = row
@@ -101,7 +101,7 @@ def _times(a: Array, b: Array) -> Array:
     """The product of a 2 x 2 matrix with another, or with a vector, at every node."""
     if b.ndim == a.ndim:
         return jax.vmap(_times, in_axes=(None, 1), out_axes=1)(a, b)
-    return jnp.stack([a[0, 0] * b[0] + a[0, 1] * b[1], a[1, 0] * b[0] + a[1, 1] * b[1]])
+    return a[:, 0] * b[:1] + a[:, 1] * b[1:]
 
 
 def _inverse(a: Array) -> Array:

@@ -21,12 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ._mixing import mixed, no_past
+from ._mixing import mixed, no_past, remembered
 from ._tables import clock
 
 RANNACHER_STEPS = 2
 _TRACED_ITERATIONS = 12
-_MIXED, _PLAIN = 5, 2  # corrections that the next one learns from, and the first ones, which do not
+_MIXED, _PLAIN = 5, 4  # corrections that the next one learns from, and the first ones, which do not
 
 
 class Stop(NamedTuple):
@@ -109,8 +109,8 @@ def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, stop: 
 
     mixes = equation.refresh > 1 and not traced  # factors that are kept, and as rough as that, may need it
 
-    def unmixed(past: Any, u: Any, correction: Any, n: Any) -> tuple[Any, Any]:
-        return correction, past
+    def unmixed(past: Any, correction: Any, n: Any) -> Any:
+        return correction
 
     def correct(state: Any) -> Any:
         u, memory, factors, past, _, _, n = state
@@ -125,7 +125,8 @@ def _advance(equation: Any, old: _Step, tau: Any, dt: Any, implicit: Any, stop: 
         kept = () if equation.refresh == 1 else factors
         correction = equation.invert(factors, gap)
         if mixes:
-            correction, past = lax.cond(n < _PLAIN, unmixed, mixed, past, u, correction, n - _PLAIN)
+            past = remembered(past, u, correction, n)
+            correction = lax.cond(n < _PLAIN, unmixed, mixed, past, correction, n)
         return u + correction, now.memory, kept, past, now.rate, residual, n + 1
 
     # Adams and Bashforth's weights. What corrections leave rings on under Crank-Nicolson, in the bend most of all.

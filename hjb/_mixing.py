@@ -20,28 +20,30 @@ _RIDGE = 1e-12  # beside one; directions that repeat each other leave the weight
 
 
 class Past(NamedTuple):
-    """The last changes, newest over oldest, and what the next one is counted from."""
+    """The last `u` and `f(u)`, each (depth, *u.shape); the `n`-th, counted from 0, has the number `n % depth`."""
 
-    steps: Array  # du, (depth, *u.shape)
-    changes: Array  # df
-    u: Array
-    correction: Array  # f(u)
+    places: Array
+    corrections: Array
 
 
 def no_past(u: Array, depth: int) -> Past:
-    """What an iteration starts from."""
-    none = jnp.zeros((depth, *u.shape), u.dtype)
-    return Past(none, none, u, jnp.zeros_like(u))
+    """What an iteration starts from that learns from as many changes as `depth`."""
+    none = jnp.zeros((depth + 1, *u.shape), u.dtype)
+    return Past(none, none)
 
 
-def mixed(past: Past, u: Array, correction: Array, n: Array) -> tuple[Array, Past]:
-    """What to correct `u` by in place of `f(u)`, and the past with this one; `n` counts what the past holds."""
-    depth = past.steps.shape[0]
-    slot = (n - 1) % depth
-    steps = past.steps.at[slot].set(u - past.u)
-    changes = past.changes.at[slot].set(correction - past.correction)
-    known = jnp.arange(depth) < n
-    rows = changes.reshape(depth, -1)
+def remembered(past: Past, u: Array, correction: Array, n: Array) -> Past:
+    """The past with the `n`-th `u` and `f(u)` in place of the oldest."""
+    slot = n % past.places.shape[0]
+    return Past(past.places.at[slot].set(u), past.corrections.at[slot].set(correction))
+
+
+def mixed(past: Past, correction: Array, n: Array) -> Array:
+    """What to correct the `n`-th `u` by in place of its `f(u)`; the past holds both."""
+    slots = past.places.shape[0]
+    steps, changes = (x - jnp.roll(x, 1, axis=0) for x in past)
+    known = (n - jnp.arange(slots)) % slots < jnp.minimum(n, slots - 1)  # by age; the oldest has none before it
+    rows = changes.reshape(slots, -1)
     gram, towards = rows @ rows.T, rows @ correction.ravel()
     known = known & (jnp.diagonal(gram) > 0)
     length = jnp.sqrt(jnp.where(known, jnp.diagonal(gram), 1.0))
@@ -49,5 +51,4 @@ def mixed(past: Past, u: Array, correction: Array, n: Array) -> tuple[Array, Pas
     gram = jnp.where(both, gram / (length[:, None] * length[None]), 0.0)
     weights = jnp.linalg.solve(gram + jnp.diag(jnp.where(known, _RIDGE, 1.0)), jnp.where(known, towards / length, 0.0))
     weights = jnp.where(known, weights / length, 0.0)
-    better = correction - jnp.tensordot(weights, steps + changes, 1)
-    return better, Past(steps, changes, u, correction)
+    return correction - (weights @ (steps.reshape(slots, -1) + rows)).reshape(correction.shape)

@@ -257,19 +257,22 @@ class TwoAccounts(eqx.Module):
         coupling = [g * moment.coupling(u, which, side) for which, side in enumerate((now.bid, now.ask))]
         for which, _ in enumerate(self.forced or ()):
             coupling[which] = coupling[which] + g * moment.forced(u, which)[1]
-        bid, ask = (landing_shares(x * self.problem.size / self.spacing) for x in now.memory)
-        down, up = (g * rate for rate in self.stencil)
+        landings = tuple(landing_shares(x * self.problem.size / self.spacing) for x in now.memory)
+        stencil = tuple(g * rate for rate in self.stencil)
+        (bid, ask), shares, (down, up), courant = _in_single(
+            (coupling, landings, stencil, g * self.velocity / self.spacing)
+        )
         return Factors(
-            fills=fills_factors(coupling[0], coupling[1], (bid, ask), self.grid.stock.per_lot, self.grid.per_lot),
+            fills=fills_factors(bid, ask, shares, self.grid.stock.per_lot, self.grid.per_lot),
             stock=stock_factors(down, up),
-            courant=g * self.velocity / self.spacing,
+            courant=courant,
         )
 
     def invert(self, factors: Factors, gap: Rows) -> Rows:
         """`[(1 - g J_fills)(1 - g J_stock)(1 - g J_cash)]^{-1} gap`, a fill landing between its two nearest nodes."""
-        x = along_stock(factors.stock, along_fills(factors.fills, gap, self.grid.per_lot))
+        x = along_stock(factors.stock, along_fills(factors.fills, _in_single(gap), self.grid.per_lot))
         stiff = jnp.max(jnp.abs(factors.courant)) > _STIFF
-        return lax.cond(stiff, lambda x: along_cash(factors.courant, x), lambda x: x, x)
+        return lax.cond(stiff, lambda x: along_cash(factors.courant, x), lambda x: x, x).astype(gap.dtype)
 
 
 class Moment(eqx.Module):
@@ -294,7 +297,10 @@ class Moment(eqx.Module):
         own = jnp.stack([self.income - cost, self.income])
         for which in (0, 1) if problem.forces else ():
             own = own + self.forced(u, which)[0]
-        return Evaluation(transport + own + bid.flow + ask.flow, bid, ask)
+        rate = transport + own
+        for row in (0, 1):  # each by itself; in one sum, every entry would ask which of the two it belongs to
+            rate = rate.at[row].add(bid.flow[row] + ask.flow[row])
+        return Evaluation(rate, bid, ask)
 
     def transport(self, u: Rows) -> tuple[Rows, Field]:
         """What growth, diffusion and interest move, and the slope `h_S`; the stock's ends are those of `_equation`."""
@@ -303,12 +309,12 @@ class Moment(eqx.Module):
         fall, rise = u[:, :-2] - u[:, 1:-1], u[:, 2:] - u[:, 1:-1]
         below, above = (gap[:, None] for gap in gaps(equation.stock))
         slope = (rise[1] * below / above - fall[1] * above / below) / (below + above)
-        end_flow, end_slope = (jnp.repeat(x[..., None], u.shape[-1], axis=-1) for x in (self.end_flow, self.end_slope))
-        stock = jnp.concatenate([end_flow[:, :1], down * fall + up * rise, end_flow[:, 1:]], axis=1)
-        return (
-            stock + self._interest_moves(u),
-            jnp.concatenate([end_slope[:1], slope, end_slope[1:]]),
-        )
+        stock = jnp.zeros_like(u).at[:, 1:-1].set(down * fall + up * rise)
+        slope = jnp.zeros_like(u[0]).at[1:-1].set(slope)
+        for i, end in enumerate((0, -1)):
+            stock = stock.at[:, end].set(self.end_flow[:, i : i + 1])
+            slope = slope.at[end].set(self.end_slope[i])
+        return stock + self._interest_moves(u), slope
 
     def _interest_moves(self, u: Rows) -> Rows:
         """`(rho(C) C - f S^-) u_C`: centrally or, in the monotone mode, upwind."""
@@ -343,7 +349,9 @@ class Moment(eqx.Module):
         gap, steepness = jax.jvp(lambda x: condition(x, value - ahead[0], mean - ahead[1]), (x,), (jnp.ones_like(x),))
         most = 0.5 * jnp.abs(channel.demand._reciprocal_hazard(x))
         sound = quoting & (steepness > 0)
-        x = x - jnp.where(sound, jnp.clip(gap / jnp.where(sound, steepness, 1.0), -most, most), 0.0)
+        gap, steepness = jnp.where(sound, gap, 0.0), jnp.where(sound, steepness, 1.0)
+        # A quotient last: what ends in one is worked out once, and not again wherever it is used, as sums are.
+        x = (x * steepness - jnp.clip(gap, -most * steepness, most * steepness)) / steepness
         value, mean = landing(x)[0] - u
         z = channel.income(x)
         rate = jnp.where(quoting, self.equation.permitted[which] * channel.demand._intensity(x), 0.0)
@@ -407,6 +415,11 @@ class Moment(eqx.Module):
             return lambda x: _linear(taps[1:5], x[None] * scale, scale)
         coefficients = _cubic(_one_sided(taps, equation.breaks(side)))
         return lambda x: _polynomial(coefficients, x[None] * scale, scale)
+
+
+def _in_single(tree: Any) -> Any:
+    """In single precision, which is enough for what is approximate, and half as much to read and write."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
 
 
 def _one_sided(taps: list[Array], breaks: Breaks) -> list[Array]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twosided.hjb._mixing import mixed, no_past
+from twosided.hjb._mixing import mixed, no_past, remembered
 
 
 def residuals(eigenvalues: np.ndarray, depth: int, rounds: int) -> np.ndarray:
@@ -17,12 +17,12 @@ def residuals(eigenvalues: np.ndarray, depth: int, rounds: int) -> np.ndarray:
     found = []
     with jax.enable_x64(True):
         u, past = jnp.zeros_like(constant), no_past(jnp.zeros(constant.shape), depth)
-        step = jax.jit(mixed)
+        remember, mix = jax.jit(remembered), jax.jit(mixed)
         for n in range(rounds):
             correction = jnp.asarray((matrix @ u.ravel()).reshape(u.shape) + constant - u)
             found.append(float(jnp.max(jnp.abs(correction))))
-            better, past = step(past, u, correction, jnp.asarray(n))
-            u = u + better
+            past = remember(past, u, correction, jnp.asarray(n))
+            u = u + mix(past, correction, jnp.asarray(n))
     return np.array(found)
 
 
