@@ -711,6 +711,20 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, name, number, code, 
     assert err.endswith("twosided: interrupted; nothing was written\n")
 
 
+def test_an_interrupt_at_the_birth_of_a_folder_leaves_nothing_behind(tmp_path, monkeypatch):
+    make = Path.mkdir
+
+    def made(folder, *arguments, **options):
+        make(folder, *arguments, **options)
+        if folder.name.endswith(".part"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "mkdir", made)
+    with pytest.raises(KeyboardInterrupt), new_run(tmp_path / "run"):
+        pytest.fail("the folder was given out")
+    assert left_in(tmp_path) == set()
+
+
 def interrupted(process: subprocess.Popen, number: int) -> tuple[str, str]:
     """What it said after the signal. One that falls into JAX's own garbage collection is lost: then it comes again."""
     for seconds in (30, 60):

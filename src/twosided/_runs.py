@@ -40,12 +40,12 @@ def new_run(out: Path) -> Iterator[Path]:
     _check_replaceable(out)
     out = out.absolute()
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part.mkdir()
-    except OSError as error:
-        raise UserError(about_file(error, f"cannot write to {out.parent}") + "; choose a folder with --out") from None
-    try:
+    try:  # around the making as well: an interrupt may come between a folder's birth and the next line
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            part.mkdir()
+        except OSError as error:
+            raise UserError(about_file(error, f"cannot write to {out.parent}") + "; choose a folder with --out") from None
         yield part
         for file in part.iterdir():
             file.chmod(0o666 & part.stat().st_mode)  # some were born as temporary files, closed to others

@@ -28,9 +28,12 @@ def dealer(volatility=0.3, limit=3.0, horizon=5 / 244, scale=20_000.0, lot=1.0, 
     )
 
 
+places_of = jax.jit(crowded, static_argnums=(1, 2))
+
+
 def nodes_of(problem, per_lot=8, half=24):
     with jax.enable_x64(True):
-        return np.asarray(crowded(problem, per_lot, half)) / float(problem.size)
+        return np.asarray(places_of(problem, per_lot, half)) / float(problem.size)
 
 
 @settings(max_examples=25, deadline=None)

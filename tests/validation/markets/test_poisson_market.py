@@ -62,7 +62,7 @@ def assert_the_model(problem, market, paths, seed, run=None):
 
 
 def test_without_frictions_it_reproduces_the_solver_and_the_exact_simulation():
-    assert_the_model(dealer(), PoissonMarket(), 40_000, seed=1)
+    assert_the_model(dealer(), PoissonMarket(), 20_000, seed=1)
 
 
 def test_the_comparison_with_the_model_can_fail():
