@@ -8,16 +8,15 @@ of 1024 ticks, bids and asks, each (books, 1024). They go through the engine tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from twosided.validation.matching import BookRules, Kind, empty_books, empty_level_books, replay
+from twosided.validation.matching import BookRules, Kind, empty_books, empty_level_books, in_parts, replay, side_by_side
 
 TICKS = 1024
 LEVEL_BLOCK = 512
@@ -59,7 +58,7 @@ def fifo(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any]]
         book, tape = replay(start, rows, Checksum(jnp.zeros(books, jnp.int32)), NO_RULES)
         return *_on_all_ticks(book.depth, first), tape.value
 
-    return _in_parts(rows, run_part)
+    return lambda: in_parts(len(rows), rows), partial(side_by_side, run_part)
 
 
 def levels(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
@@ -74,7 +73,7 @@ def levels(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any
         book, _ = replay(start, rows, Nothing(jnp.ones(books, jnp.int32)), NO_RULES, block=LEVEL_BLOCK)
         return _on_all_ticks(book.depth, first)
 
-    return _in_parts(rows, run_part)
+    return lambda: in_parts(len(rows), rows), partial(side_by_side, run_part)
 
 
 def _rows(messages: np.ndarray) -> np.ndarray:
@@ -95,25 +94,3 @@ def _grid(rows: np.ndarray) -> tuple[int, int]:
 def _on_all_ticks(depth: Any, first: int) -> tuple[jax.Array, jax.Array]:
     depth = jnp.pad(depth, ((0, 0), (first, max(0, TICKS - first - depth.shape[1]))))[:, :TICKS]
     return jnp.maximum(depth, 0), jnp.maximum(-depth, 0)
-
-
-def _in_parts(rows: np.ndarray, run_part: Callable[..., Any]) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
-    """Split the books over JAX's devices (host devices, one per core, where the process asked for them)."""
-    devices = jax.devices()
-    if len(rows) % len(devices):
-        devices = devices[:1]
-    split = NamedSharding(Mesh(np.array(devices), "books"), PartitionSpec("books"))
-
-    def prepare() -> list[jax.Array]:
-        parts = np.split(rows, len(devices))
-        return [jax.device_put(part, device) for part, device in zip(parts, devices, strict=True)]
-
-    def run(parts: list[jax.Array]) -> tuple[jax.Array, ...]:
-        with ThreadPoolExecutor(len(parts)) as pool:
-            outs = list(pool.map(lambda part: jax.block_until_ready(run_part(part)), parts))
-        return tuple(
-            jax.make_array_from_single_device_arrays((len(rows), *each[0].shape[1:]), split, list(each))
-            for each in zip(*outs, strict=True)
-        )
-
-    return prepare, run

@@ -45,7 +45,9 @@ def new_run(out: Path) -> Iterator[Path]:
             out.parent.mkdir(parents=True, exist_ok=True)
             part.mkdir()
         except OSError as error:
-            raise UserError(about_file(error, f"cannot write to {out.parent}") + "; choose a folder with --out") from None
+            raise UserError(
+                about_file(error, f"cannot write to {out.parent}") + "; choose a folder with --out"
+            ) from None
         yield part
         for file in part.iterdir():
             file.chmod(0o666 & part.stat().st_mode)  # some were born as temporary files, closed to others

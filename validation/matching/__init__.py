@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..._lazy import make_lazy
 
 if TYPE_CHECKING:
-    from ._blocks import in_blocks
+    from ._blocks import in_blocks, in_parts, side_by_side
     from .auction import AuctionBook, Cleared, call, collect, empty_auctions
     from .book import Book, Resting, empty_books
     from .engine import Outcome, drive, replay, step
@@ -42,11 +42,13 @@ __all__ = [
     "empty_level_books",
     "expire",
     "in_blocks",
+    "in_parts",
     "message",
     "negotiate",
     "no_fills",
     "price_limits",
     "replay",
+    "side_by_side",
     "step",
     "to_auction",
     "to_book",
@@ -55,7 +57,7 @@ __all__ = [
 make_lazy(
     __name__,
     {
-        "_blocks": ("in_blocks",),
+        "_blocks": ("in_blocks", "in_parts", "side_by_side"),
         "auction": ("AuctionBook", "Cleared", "call", "collect", "empty_auctions"),
         "book": ("Book", "Resting", "empty_books"),
         "engine": ("Outcome", "drive", "replay", "step"),
