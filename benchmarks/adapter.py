@@ -8,7 +8,6 @@ of 1024 ticks, bids and asks, each (books, 1024). They go through the engine tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -52,13 +51,17 @@ def fifo(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any]]
     orders = int(rows[..., 4].max())
 
     @jax.jit
-    def run_part(rows: jax.Array) -> tuple[jax.Array, ...]:
+    def run_part(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
         books = rows.shape[0]
         start = empty_books(books, orders=orders, ticks=ticks, origin=first)
         book, tape = replay(start, rows, Checksum(jnp.zeros(books, jnp.int32)), NO_RULES)
-        return *_on_all_ticks(book.depth, first), tape.value
+        return book.depth, tape.value
 
-    return lambda: in_parts(len(rows), rows), partial(side_by_side, run_part)
+    def run(parts: Any) -> tuple[np.ndarray, ...]:
+        depth, checksum = side_by_side(run_part, parts)
+        return *_on_all_ticks(depth, first), checksum
+
+    return lambda: in_parts(len(rows), rows), run
 
 
 def levels(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
@@ -67,13 +70,13 @@ def levels(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any
     first, ticks = _grid(rows)
 
     @jax.jit
-    def run_part(rows: jax.Array) -> tuple[jax.Array, ...]:
+    def run_part(rows: jax.Array) -> jax.Array:
         books = rows.shape[0]
         start = empty_level_books(books, ticks=ticks, origin=first)
         book, _ = replay(start, rows, Nothing(jnp.ones(books, jnp.int32)), NO_RULES, block=LEVEL_BLOCK)
-        return _on_all_ticks(book.depth, first)
+        return book.depth
 
-    return lambda: in_parts(len(rows), rows), partial(side_by_side, run_part)
+    return lambda: in_parts(len(rows), rows), lambda parts: _on_all_ticks(side_by_side(run_part, parts), first)
 
 
 def _rows(messages: np.ndarray) -> np.ndarray:
@@ -91,6 +94,10 @@ def _grid(rows: np.ndarray) -> tuple[int, int]:
     return first, -(-(int(prices.max()) + 1 - first) // 32) * 32
 
 
-def _on_all_ticks(depth: Any, first: int) -> tuple[jax.Array, jax.Array]:
-    depth = jnp.pad(depth, ((0, 0), (first, max(0, TICKS - first - depth.shape[1]))))[:, :TICKS]
-    return jnp.maximum(depth, 0), jnp.maximum(-depth, 0)
+def _on_all_ticks(depth: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bids and asks at every tick, from the depth on those from `first` on."""
+    here = slice(first, min(first + depth.shape[1], TICKS))
+    bids, asks = (np.zeros((len(depth), TICKS), np.int32) for _ in range(2))
+    np.maximum(depth[:, : here.stop - first], 0, out=bids[:, here])
+    np.maximum(-depth[:, : here.stop - first], 0, out=asks[:, here])
+    return bids, asks

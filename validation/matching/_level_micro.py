@@ -16,7 +16,7 @@ from jax import lax
 from ._admission import against_rules, among, first, within
 from ._bits import best_prices, marked, word_of
 from ._layout import read, write
-from ._micro import Fill
+from ._micro import Effect, Fill
 from ._stages import apart
 from .levels import LevelBook, Own
 from .messages import BUY, FIRST_OVERFLOW, FIRST_REFUSAL, SELL, Answer, Kind, Message
@@ -54,11 +54,7 @@ class Work(NamedTuple):
     """What each book is at; (books,). As in `_micro.Work`."""
 
     intent: Intent
-    answer: jax.Array
-    traded: jax.Array
-    rested: jax.Array
-    cancelled: jax.Array
-    pulled: jax.Array
+    effect: Effect | None
     seeking: jax.Array
 
     @property
@@ -66,10 +62,11 @@ class Work(NamedTuple):
         return (self.intent.task == int(Task.NONE)) & (self.seeking == 0)
 
 
-def idle(books: int) -> Work:
-    """Nothing in hand."""
+def idle(books: int, tells: bool) -> Work:
+    """Nothing in hand, as in `_micro`."""
     none = jnp.zeros(books, jnp.int32)
-    return Work(Intent(*[none] * len(Intent._fields)), *[none] * (len(Work._fields) - 1))
+    intent, effect = Intent(*[none] * len(Intent._fields)), Effect(*[none] * len(Effect._fields))
+    return Work(intent, effect if tells else None, none)
 
 
 def advance(
@@ -144,7 +141,8 @@ def _take_up(book: LevelBook, work: Work, message: Message, arrives: jax.Array, 
     price = where(kind == int(Kind.MARKET), any_price, message.price - book.origin)
     none = jnp.zeros_like(answer)
     intent = Intent(task, message.side, price, message.size, message.order, message.owner)
-    fresh = Work(intent, answer, none, none, none, none, none)
+    effect = None if work.effect is None else Effect(answer, none, none, none, none)
+    fresh = Work(intent, effect, none)
     return jax.tree.map(lambda new, old: where(arrives, new, old), fresh, work)
 
 
@@ -228,10 +226,11 @@ def _account(work: Work, act: _Act, deed: _Deed) -> Work:
     intent = work.intent
     left = intent.left - deed.traded
     goes_on = (deed.told == 0) & (((left > 0) & act.meets) | ((work.seeking != 0) & (intent.task >= int(Task.ENTER))))
-    return work._replace(
-        intent=intent._replace(task=where(goes_on, intent.task, int(Task.NONE)), left=left),
-        answer=where(deed.told > 0, deed.told, work.answer),
-        traded=work.traded + deed.traded,
-        rested=work.rested + deed.rested,
-        cancelled=work.cancelled + deed.cancelled,
+    effect = work.effect and work.effect._replace(
+        answer=where(deed.told > 0, deed.told, work.effect.answer),
+        traded=work.effect.traded + deed.traded,
+        rested=work.effect.rested + deed.rested,
+        cancelled=work.effect.cancelled + deed.cancelled,
     )
+    intent = intent._replace(task=where(goes_on, intent.task, int(Task.NONE)), left=left)
+    return work._replace(intent=intent, effect=effect)

@@ -38,15 +38,21 @@ class Fill(NamedTuple):
     taker_owner: jax.Array
 
 
-class Work(NamedTuple):
-    """What each book is at: the message in hand and what has become of it so far. All of shape (books,)."""
+class Effect(NamedTuple):
+    """What has become of a message so far; (books,)."""
 
-    intent: Intent
     answer: jax.Array
     traded: jax.Array
     rested: jax.Array
     cancelled: jax.Array  # off the order the message refers to
     pulled: jax.Array  # of the owner's own resting orders, lest it trade with itself
+
+
+class Work(NamedTuple):
+    """What each book is at: the message in hand, and its effect where somebody asks for it. All of shape (books,)."""
+
+    intent: Intent
+    effect: Effect | None
     cursor: jax.Array  # an all-or-nothing order counts: the node it has come to, size and number of orders so far
     tally: jax.Array
     number: jax.Array
@@ -58,10 +64,11 @@ class Work(NamedTuple):
         return (self.intent.task == int(Task.NONE)) & (self.seeking == 0)
 
 
-def idle(books: int) -> Work:
-    """Nothing in hand."""
+def idle(books: int, tells: bool) -> Work:
+    """Nothing in hand; `tells` whether the effect of messages is to be kept."""
     none = jnp.zeros(books, jnp.int32)
-    return Work(Intent(*[none] * len(Intent._fields)), *[none] * (len(Work._fields) - 1))
+    intent, effect = Intent(*[none] * len(Intent._fields)), Effect(*[none] * len(Effect._fields))
+    return Work(intent, effect if tells else None, none, none, none, none)
 
 
 class _Act(NamedTuple):
@@ -139,7 +146,8 @@ def _take_up(
     def merge() -> tuple[Work, jax.Array]:
         intent, off = plan(book, message, standing, answer)
         cursor = layout.level(where(intent.side > 0, book.ask, book.bid))
-        fresh = Work(intent, answer, none, none, none, none, cursor, none, none, none)
+        effect = None if work.effect is None else Effect(answer, none, none, none, none)
+        fresh = Work(intent, effect, cursor, none, none, none)
         return jax.tree.map(lambda new, old: where(arrives, new, old), fresh, work), off
 
     return *apart(always, merge), answer
@@ -217,13 +225,16 @@ def _account(layout: Layout, work: Work, act: _Act, node: _Node, deed: _Deed) ->
     task = where(act.takes_off, int(Task.ENTER), intent.task)
     task = where(act.counts & (deed.tally == intent.left), int(Task.TAKE), task)
     cursor = where(node.at <= layout.orders, node.at, layout.level(_next_tick(intent, node)))
+    effect = work.effect and Effect(
+        answer=where(stopped, deed.told, work.effect.answer),
+        traded=work.effect.traded + deed.traded,
+        rested=work.effect.rested + where(act.adds, intent.left, 0),
+        cancelled=work.effect.cancelled + where(act.takes_off, deed.amount, 0),
+        pulled=work.effect.pulled + where(deed.pulls, deed.amount, 0),
+    )
     return work._replace(
         intent=intent._replace(task=where(finished, int(Task.NONE), task), left=left),
-        answer=where(stopped, deed.told, work.answer),
-        traded=work.traded + deed.traded,
-        rested=work.rested + where(act.adds, intent.left, 0),
-        cancelled=work.cancelled + where(act.takes_off, deed.amount, 0),
-        pulled=work.pulled + where(deed.pulls, deed.amount, 0),
+        effect=effect,
         cursor=where(act.counts, cursor, work.cursor),
         tally=deed.tally,
         number=deed.number,

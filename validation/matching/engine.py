@@ -28,6 +28,7 @@ from .rules import NO_RULES, BookRules
 BLOCK = 128
 """Books computed at once on a CPU, few enough for their state to stay in its cache."""
 
+_PAGE = 32
 
 Books = Book | LevelBook
 
@@ -54,7 +55,7 @@ class Outcome(NamedTuple):
 BookT = TypeVar("BookT", Book, LevelBook)
 
 
-def _micro_of(book: Books) -> tuple[Callable[..., Any], Callable[[int], Any]]:
+def _micro_of(book: Books) -> tuple[Callable[..., Any], Callable[..., Any]]:
     micro = _micro if isinstance(book, Book) else _level_micro
     return micro.advance, micro.idle
 
@@ -74,9 +75,9 @@ def step(book: BookT, message: Message, rules: BookRules = NO_RULES, *, fills: i
     def busy(carry):
         return jnp.any(carry[2] | ~carry[1].ready)
 
-    start = (book, idle(book.books), jnp.ones(book.books, bool), no_fills(book.books, fills))
+    start = (book, idle(book.books, tells=True), jnp.ones(book.books, bool), no_fills(book.books, fills))
     book, work, _, made = lax.while_loop(busy, on, start)
-    return book, Outcome(work.answer, work.traded, work.rested, work.cancelled, work.pulled, made)
+    return book, Outcome(*work.effect, made)
 
 
 @runtime_checkable
@@ -99,7 +100,15 @@ TapeT = TypeVar("TapeT", bound=Tape)
 
 def drive(book: BookT, source: SourceT, tape: TapeT, rules: BookRules = NO_RULES) -> tuple[BookT, SourceT, TapeT]:
     """Let every book take messages at its own pace until the source has no more for any of them."""
-    advance, idle = _micro_of(book)
+    on, busy = _motion(book, rules)
+    _, idle = _micro_of(book)
+    book, _, source, tape = lax.while_loop(busy, on, (book, idle(book.books, tells=False), source, tape))
+    return book, source, tape
+
+
+def _motion(book: Books, rules: BookRules) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """One micro-step of all books with what they take from their source, and whether any of them has more to do."""
+    advance, _ = _micro_of(book)
 
     def on(carry):
         book, work, source, tape = carry
@@ -111,27 +120,57 @@ def drive(book: BookT, source: SourceT, tape: TapeT, rules: BookRules = NO_RULES
         _, work, source, _ = carry
         return jnp.any(source.more | ~work.ready)
 
-    book, _, source, tape = lax.while_loop(busy, on, (book, idle(book.books), source, tape))
-    return book, source, tape
+    return on, busy
 
 
 class Stream(eqx.Module):
-    """Messages known beforehand."""
+    """Messages known beforehand, and the next few of each book at hand.
+
+    words: of all messages, book after book.
+    at:    the number of the next message; (books,).
+    page:  the words of `_PAGE` messages of each book, from its message number `begun` on.
+    """
 
     words: jax.Array
     at: jax.Array
+    page: jax.Array
+    begun: jax.Array
     length: int = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, rows: jax.Array) -> Stream:
+        books, length, _ = rows.shape
+        none = jnp.zeros(books, jnp.int32)
+        page = jnp.zeros(books * min(_PAGE, length) * len(Message._fields), jnp.int32)
+        return Stream(rows.reshape(-1), none, page, none, length)
+
+    @property
+    def per_page(self) -> int:
+        return min(_PAGE, self.length)
 
     @property
     def more(self) -> jax.Array:
         return self.at < self.length
 
-    def take(self, book: Books, ready: jax.Array) -> tuple[Message, jax.Array, Stream]:
+    @property
+    def at_hand(self) -> jax.Array:
+        """Whether every book's next message is on its page."""
+        return jnp.all((self.at < self.begun + self.per_page) | ~self.more)
+
+    def turned(self) -> Stream:
+        """With pages that begin at the next messages."""
         fields = len(Message._fields)
+        begun = jnp.minimum(self.at, self.length - self.per_page)
+        rows = self.words.reshape(-1, self.length, fields)
+        page = jax.vmap(lambda own, start: lax.dynamic_slice_in_dim(own, start, self.per_page))(rows, begun)
+        return Stream(self.words, self.at, page.reshape(-1), begun, self.length)
+
+    def take(self, book: Books, ready: jax.Array) -> tuple[Message, jax.Array, Stream]:
         arrives = ready & self.more
-        row = lax.iota(jnp.int32, book.books) * self.length + jnp.minimum(self.at, self.length - 1)
-        message = Message(*read_row(self.words, row, fields))
-        return message, arrives, Stream(self.words, self.at + arrives.astype(jnp.int32), self.length)
+        on_page = jnp.minimum(self.at - self.begun, self.per_page - 1)
+        row = lax.iota(jnp.int32, book.books) * self.per_page + on_page
+        message = Message(*read_row(self.page, row, len(Message._fields)))
+        return message, arrives, eqx.tree_at(lambda s: s.at, self, self.at + arrives.astype(jnp.int32))
 
 
 def replay(
@@ -144,10 +183,18 @@ def replay(
     books, length, fields = rows.shape
     if books != book.books or fields != len(Message._fields) or length < 1:
         raise ValueError(f"rows must be ({book.books}, messages, {len(Message._fields)}), got {rows.shape}")
-    stream = Stream(rows.reshape(-1), jnp.zeros(books, jnp.int32), length)
 
-    def run(book: BookT, stream: Stream, tape: TapeT, rules: BookRules) -> tuple[BookT, TapeT]:
-        book, _, tape = drive(book, stream, tape, rules)
+    def run(book: BookT, rows: jax.Array, tape: TapeT, rules: BookRules) -> tuple[BookT, TapeT]:
+        on, busy = _motion(book, rules)
+        _, idle = _micro_of(book)
+
+        def through_pages(carry):
+            book, work, stream, tape = carry
+            turned = (book, work, stream.turned(), tape)
+            return lax.while_loop(lambda carry: busy(carry) & carry[2].at_hand, on, turned)
+
+        start = (book, idle(book.books, tells=False), Stream.of(rows), tape)
+        book, _, _, tape = lax.while_loop(busy, through_pages, start)
         return book, tape
 
-    return in_blocks(run, books, block)(book, stream, tape, rules)
+    return in_blocks(run, books, block)(book, rows, tape, rules)

@@ -18,6 +18,7 @@ from jax import lax
 
 from ..matching import Book, LevelBook
 from ..matching._layout import PLACE, SIZE, read, read_row, write
+from ..matching._stages import apart
 
 Books = Book | LevelBook
 
@@ -79,18 +80,22 @@ class Pool(eqx.Module):
     def after(self, drawn: Drawn, drop: jax.Array, add: jax.Array, tick: jax.Array) -> Pool:
         """The pool without the drawn entry where `drop`, with an order at `tick` where `add`; never both."""
         base, held = self.base, self.held
-        last = base + jnp.where(add, held, jnp.maximum(held - 1, 0))
-        at_last = read(self.words, last)
-        hole = base + jnp.where(drop, drawn.index, self.capacity)
+        always = held[0] >= 0
+        more = add.astype(jnp.int32) - drop.astype(jnp.int32)
+
+        def places() -> tuple[jax.Array, ...]:
+            hole = base + jnp.where(drop, drawn.index, self.capacity)
+            last = base + jnp.where(add, held, jnp.maximum(held - 1, 0))
+            return hole, last, base + self.capacity + 1 + jnp.where(add, tick, drawn.tick)
+
+        hole, last, place = apart(always, places)
+        at_last = apart(always, lambda: read(self.words, last))
         if self.ticks == 0:
             entries = (hole, at_last), (last, jnp.where(drop, drawn.entry, at_last))
         else:
-            start = base + self.capacity + 1
-            place = start + jnp.where(add, tick, drawn.tick)
-            there = read(self.words, place) + add.astype(jnp.int32) - drop.astype(jnp.int32)
+            there = apart(always, lambda: read(self.words, place) + more)
             entries = (hole, at_last), (last, jnp.where(add, tick, at_last)), (place, there)
-        held = held + add.astype(jnp.int32) - drop.astype(jnp.int32)
-        return Pool(write(self.words, *entries), held, self.capacity, self.ticks)
+        return Pool(write(self.words, *entries), held + more, self.capacity, self.ticks)
 
 
 def pool_of(book: Books, capacity: int) -> Pool:

@@ -140,7 +140,8 @@ class ZeroIntelligenceFlow(eqx.Module):
         """The next candidate as a message; it arrives where the book is ready and the candidate an event."""
         always = book.bid[0] >= -1
         turn = ready & self.more
-        chance = apart(always, lambda: _chance(self.rates, self.key, self.lanes, self.candidates, self.pool.held))
+        drawn_words = apart(always, lambda: _words(self.key, self.lanes, self.candidates))
+        chance = apart(always, lambda: _chance(self.rates, drawn_words, self.pool.held))
         drawn = apart(always, lambda: self.pool.draw(book, chance.index))
         free = self.pool.free_number() if isinstance(book, Book) else chance.strike
         deed = apart(always, lambda: _deed(self.rates, book, self.pool, chance, drawn, free, turn))
@@ -175,10 +176,14 @@ class _Chance(NamedTuple):
     strike: jax.Array  # 0..65535
 
 
-def _chance(rates: ZeroIntelligence, key: Key, lanes: jax.Array, candidates: jax.Array, held: jax.Array) -> _Chance:
+def _words(key: Key, lanes: jax.Array, candidates: jax.Array) -> tuple[jax.Array, ...]:
+    """The random bits of a candidate: when it comes, which it is, whether it is an event, and where it strikes."""
     counter = candidates.astype(jnp.uint32) * np.uint32(2)
-    when, which = words(key, lanes, counter)
-    accept, strike = words(key, lanes, counter + np.uint32(1))
+    return *words(key, lanes, counter), *words(key, lanes, counter + np.uint32(1))
+
+
+def _chance(rates: ZeroIntelligence, drawn: tuple[jax.Array, ...], held: jax.Array) -> _Chance:
+    when, which, accept, strike = drawn
     up_to = np.cumsum(rates.limit_rates)
     limits, markets, most = float(up_to[-1]), rates.market_rate, max(rates.cancel_rates)
     total = held.astype(jnp.float32) * most + 2 * (markets + limits)
