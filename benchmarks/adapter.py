@@ -18,7 +18,6 @@ import numpy as np
 from twosided.validation.matching import BookRules, Kind, empty_books, empty_level_books, in_parts, replay, side_by_side
 
 TICKS = 1024
-LEVEL_BLOCK = 512
 NO_RULES = BookRules()
 
 
@@ -73,7 +72,7 @@ def levels(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any
     def run_part(rows: jax.Array) -> jax.Array:
         books = rows.shape[0]
         start = empty_level_books(books, ticks=ticks, origin=first)
-        book, _ = replay(start, rows, Nothing(jnp.ones(books, jnp.int32)), NO_RULES, block=LEVEL_BLOCK)
+        book, _ = replay(start, rows, Nothing(jnp.ones(books, jnp.int32)), NO_RULES)
         return book.depth
 
     return lambda: in_parts(len(rows), rows), lambda parts: _on_all_ticks(side_by_side(run_part, parts), first)

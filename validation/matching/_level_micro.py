@@ -76,7 +76,8 @@ def advance(
     always = book.bid[0] >= -1
     base = lax.iota(jnp.int32, book.books) * book.stride
 
-    told = apart(always, lambda: where(arrives, _check(book, message, rules), 0))
+    malformed = apart(always, lambda: _check_by_itself(book, message, rules))
+    told = apart(always, lambda: where(arrives, where(malformed > 0, malformed, _check_against(book, message)), 0))
     work = apart(always, lambda: _take_up(book, work, message, arrives, told))
     act, tick = apart(always, lambda: _choose(book, work))
     bits_at = base + book.ticks + word_of(tick)
@@ -108,24 +109,32 @@ def advance(
     return book, work, fill
 
 
-def _check(book: LevelBook, message: Message, rules: BookRules) -> jax.Array:
-    """The answer to each message on arrival."""
-    kind, side, size, dealer = message.kind, message.side, message.size, message.owner == DEALER
+def _check_by_itself(book: LevelBook, message: Message, rules: BookRules) -> jax.Array:
+    """What is to be said against a message whatever rests in the book."""
+    kind, side, dealer, tick = message.kind, message.side, message.owner == DEALER, message.price - book.origin
     cancels, posts, something = kind == int(Kind.CANCEL), kind == int(Kind.POST_ONLY), kind != int(Kind.NOTHING)
-    tick = message.price - book.origin
-    known = among(kind, KINDS) & (kind >= 0)
     pulls = cancels & dealer
     priced = among(kind, PRICED) & ~pulls
-    stands = where(side > 0, tick <= book.bid, tick >= book.ask)
-    has_own = where(side > 0, book.own_bid.left, book.own_ask.left) > 0
     refusals = [
-        (~known | (dealer & something & ~cancels & ~posts), Answer.UNKNOWN_KIND),
+        (~among(kind, KINDS) | (kind < 0) | (dealer & something & ~cancels & ~posts), Answer.UNKNOWN_KIND),
         (something & (side != BUY) & (side != SELL), Answer.BAD_SIDE),
-        (something & ~pulls & (size <= 0), Answer.BAD_SIZE),
+        (something & ~pulls & (message.size <= 0), Answer.BAD_SIZE),
         *against_rules(rules, message, side, something & ~cancels, priced & ~cancels),
         (priced & ((tick < 0) | (tick >= book.ticks)), Answer.OFF_GRID),
-        (cancels & where(dealer, ~has_own, ~stands), Answer.UNKNOWN_ORDER),
-        (posts & within(side, tick, book.first_bid, book.first_ask, book.ticks), Answer.WOULD_TRADE),
+    ]
+    return first(refusals)
+
+
+def _check_against(book: LevelBook, message: Message) -> jax.Array:
+    """What the book has against a message that is well-formed."""
+    buys, tick = message.side > 0, message.price - book.origin
+    stands = where(buys, tick <= book.bid, tick >= book.ask)
+    has_own = where(buys, book.own_bid.left, book.own_ask.left) > 0
+    there = where(message.owner == DEALER, has_own, stands)
+    trades = within(message.side, tick, book.first_bid, book.first_ask, book.ticks)
+    refusals = [
+        ((message.kind == int(Kind.CANCEL)) & ~there, Answer.UNKNOWN_ORDER),
+        ((message.kind == int(Kind.POST_ONLY)) & trades, Answer.WOULD_TRADE),
     ]
     return first(refusals)
 

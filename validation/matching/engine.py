@@ -25,7 +25,7 @@ from .levels import LevelBook
 from .messages import Message
 from .rules import NO_RULES, BookRules
 
-BLOCK = 128
+BLOCK = 512
 """Books computed at once on a CPU, few enough for their state to stay in its cache."""
 
 _PAGE = 32
