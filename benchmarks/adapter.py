@@ -69,7 +69,7 @@ def levels(messages: np.ndarray) -> tuple[Callable[[], Any], Callable[[Any], Any
     first, ticks = _grid(rows)
 
     @jax.jit
-    def run_part(rows: jax.Array) -> jax.Array:
+    def run_part(rows: jax.Array) -> Any:
         books = rows.shape[0]
         start = empty_level_books(books, ticks=ticks, origin=first)
         book, _ = replay(start, rows, Nothing(jnp.ones(books, jnp.int32)), NO_RULES)

@@ -77,7 +77,7 @@ def step(book: BookT, message: Message, rules: BookRules = NO_RULES, *, fills: i
 
     start = (book, idle(book.books, tells=True), jnp.ones(book.books, bool), no_fills(book.books, fills))
     book, work, _, made = lax.while_loop(busy, on, start)
-    return book, Outcome(*work.effect, made)
+    return book, Outcome(**work.effect._asdict(), fills=made)
 
 
 @runtime_checkable
