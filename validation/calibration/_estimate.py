@@ -229,7 +229,7 @@ def covariance_from(information: np.ndarray, free: Sequence[Parameter]) -> tuple
     values, vectors = np.linalg.eigh(information / np.outer(unit, unit))
     if values[0] < SINGULAR:
         return np.full(information.shape, math.inf), (
-            f"the data tell {names} only in combination (condition number {values[-1] / max(values[0], 1e-300):.1e}); "
+            f"the data tell {names} only in combination (condition number above {1 / SINGULAR:.0e}); "
             "take one of them as known",
         )
     inverse = (vectors / values) @ vectors.T

@@ -18,11 +18,11 @@ from jax import lax
 
 from . import _level_micro, _micro
 from ._blocks import in_blocks
-from ._layout import read_row
+from ._layout import Array, read_row
 from .book import Book
 from .fills import Fills, Tape, no_fills
 from .levels import LevelBook
-from .messages import Message
+from .messages import Message, whole
 from .rules import NO_RULES, BookRules
 
 BLOCK = 512
@@ -174,12 +174,14 @@ class Stream(eqx.Module):
 
 
 def replay(
-    book: BookT, rows: jax.Array, tape: TapeT, rules: BookRules = NO_RULES, *, block: int = BLOCK
+    book: BookT, rows: Array, tape: TapeT, rules: BookRules = NO_RULES, *, block: int = BLOCK
 ) -> tuple[BookT, TapeT]:
     """Send each book its own stream of messages, all known beforehand: `rows` is (books, messages, 6), `Message.rows`.
 
     Books are computed in blocks of `block`, one block after the other; arrays in `rules` have one number per book.
+    Raises `ValueError` for rows of another shape, and as `message` does where they are no whole numbers of 32 bits.
     """
+    rows = jnp.asarray(whole("rows", rows))
     books, length, fields = rows.shape
     if books != book.books or fields != len(Message._fields) or length < 1:
         raise ValueError(f"rows must be ({book.books}, messages, {len(Message._fields)}), got {rows.shape}")

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...models._precision import is_traced
+
 BUY, SELL = 1, -1
 
 
@@ -80,15 +82,20 @@ def message(kind: Any, side: Any = 0, size: Any = 0, price: Any = 0, order: Any 
     it does not fit 32 bits. What a book makes of the values is the book's to say.
     """
     fields = (kind, side, size, price, order, owner)
-    arrays = [_whole(name, field) for name, field in zip(Message._fields, fields, strict=True)]
+    arrays = [np.asarray(whole(name, field)) for name, field in zip(Message._fields, fields, strict=True)]
     shape = np.broadcast_shapes(*(array.shape for array in arrays)) or (1,)
     return Message(*(jnp.asarray(np.broadcast_to(array, shape)) for array in arrays))
 
 
-def _whole(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
+def whole(name: str, value: Any) -> Any:
+    """The value as whole numbers of 32 bits; raises as `message` does, and `TypeError` for others that are traced."""
+    array = value if is_traced(value) else np.asarray(value)
+    if array.dtype == np.int32:
+        return value
     if not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"{name} must be whole numbers, got {array.dtype}; round to ticks and units first")
+    if is_traced(value):
+        raise TypeError(f"{name} must be int32 inside a compiled function, got {array.dtype}")
     small = np.iinfo(np.int32)
     if array.size and (array.min() < small.min or array.max() > small.max):
         raise ValueError(f"{name} must fit 32 bits, got values from {array.min()} to {array.max()}")

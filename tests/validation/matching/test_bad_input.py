@@ -37,6 +37,22 @@ def test_messages_are_whole_numbers_of_32_bits():
         message(Kind.LIMIT, 1, np.array([5, 2**32]), 100)
 
 
+def test_rows_are_whole_numbers_of_32_bits_too():
+    book, rows = empty_books(1, orders=4, ticks=32), message(Kind.LIMIT, 1, [[5]], 20, 1).rows()
+    bought = replay(book, rows, no_fills(1, 4))[0].depth
+    assert bought[0, 20] == 5
+    assert jnp.array_equal(replay(book, np.asarray(rows, np.int64), no_fills(1, 4))[0].depth, bought)
+    with pytest.raises(TypeError, match="rows must be whole numbers, got float32; round to ticks"):
+        replay(book, rows.astype(jnp.float32), no_fills(1, 4))
+    with pytest.raises(ValueError, match="rows must fit 32 bits"):
+        replay(book, np.asarray(rows, np.int64) << 40, no_fills(1, 4))
+    with (
+        jax.enable_x64(True),
+        pytest.raises(TypeError, match="rows must be int32 inside a compiled function, got int64"),
+    ):
+        jax.jit(lambda rows: replay(book, rows, no_fills(1, 4)))(rows.astype(np.int64))
+
+
 def test_capacities_are_checked():
     for orders in (0, -1, 2**16):
         with pytest.raises(ValueError, match=f"orders must lie between 1 and 65535, got {orders}"):
