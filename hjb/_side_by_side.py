@@ -31,14 +31,23 @@ def side_by_side(function: Callable[[Any], Any], cases: Sequence[Any]) -> Any:
             stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *cases)
             return jax.tree.map(np.asarray, eqx.filter_vmap(function)(stacked))
 
-    def one(case: Any) -> Any:
-        with jax.enable_x64(True):  # it holds for one thread
-            return jax.tree.map(np.asarray, function(case))
+    first = _in_numpy(function, cases[0], double=True)  # alone, so that it is compiled once
+    results = [first, *on_threads(function, cases[1:], double=True)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
 
-    first = one(cases[0])  # alone, so that it is compiled once
+
+def on_threads(function: Callable[[Any], Any], cases: Sequence[Any], double: bool) -> list[Any]:
+    """`function` of every case, as NumPy arrays, on as many threads as there are processors.
+
+    `double`: whether JAX computes in double precision meanwhile.
+    """
     pool = ThreadPoolExecutor(processors(), thread_name_prefix="twosided")
     try:
-        results = [first, *pool.map(one, cases[1:])]
+        return list(pool.map(lambda case: _in_numpy(function, case, double), cases))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *results)
+
+
+def _in_numpy(function: Callable[[Any], Any], case: Any, double: bool) -> Any:
+    with jax.enable_x64(double):  # it holds for one thread
+        return jax.tree.map(np.asarray, function(case))

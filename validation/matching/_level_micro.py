@@ -65,8 +65,8 @@ class Work(NamedTuple):
 def idle(books: int, tells: bool) -> Work:
     """Nothing in hand, as in `_micro`."""
     none = jnp.zeros(books, jnp.int32)
-    intent, effect = Intent(*[none] * len(Intent._fields)), Effect(*[none] * len(Effect._fields))
-    return Work(intent, effect if tells else None, none)
+    intent = Intent(*[none] * len(Intent._fields))
+    return Work(intent, Effect.begun(none) if tells else None, none)
 
 
 def advance(
@@ -148,10 +148,8 @@ def _take_up(book: LevelBook, work: Work, message: Message, arrives: jax.Array, 
     task = where((answer != int(Answer.ACCEPTED)) | (kind == int(Kind.NOTHING)), int(Task.NONE), task)
     any_price = where(message.side > 0, book.ticks - 1, 0)
     price = where(kind == int(Kind.MARKET), any_price, message.price - book.origin)
-    none = jnp.zeros_like(answer)
     intent = Intent(task, message.side, price, message.size, message.order, message.owner)
-    effect = None if work.effect is None else Effect(answer, none, none, none, none)
-    fresh = Work(intent, effect, none)
+    fresh = Work(intent, work.effect and Effect.begun(answer), jnp.zeros_like(answer))
     return jax.tree.map(lambda new, old: where(arrives, new, old), fresh, work)
 
 

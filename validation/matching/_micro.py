@@ -47,6 +47,11 @@ class Effect(NamedTuple):
     cancelled: jax.Array  # off the order the message refers to
     pulled: jax.Array  # of the owner's own resting orders, lest it trade with itself
 
+    @classmethod
+    def begun(cls, answer: jax.Array) -> Effect:
+        """Of a message that has been answered and has done nothing yet."""
+        return cls(answer, *[jnp.zeros_like(answer)] * 4)
+
 
 class Work(NamedTuple):
     """What each book is at: the message in hand, and its effect where somebody asks for it. All of shape (books,)."""
@@ -67,8 +72,8 @@ class Work(NamedTuple):
 def idle(books: int, tells: bool) -> Work:
     """Nothing in hand; `tells` whether the effect of messages is to be kept."""
     none = jnp.zeros(books, jnp.int32)
-    intent, effect = Intent(*[none] * len(Intent._fields)), Effect(*[none] * len(Effect._fields))
-    return Work(intent, effect if tells else None, none, none, none, none)
+    intent = Intent(*[none] * len(Intent._fields))
+    return Work(intent, Effect.begun(none) if tells else None, none, none, none, none)
 
 
 class _Act(NamedTuple):
@@ -146,8 +151,7 @@ def _take_up(
     def merge() -> tuple[Work, jax.Array]:
         intent, off = plan(book, message, standing, answer)
         cursor = layout.level(where(intent.side > 0, book.ask, book.bid))
-        effect = None if work.effect is None else Effect(answer, none, none, none, none)
-        fresh = Work(intent, effect, cursor, none, none, none)
+        fresh = Work(intent, work.effect and Effect.begun(answer), cursor, none, none, none)
         return jax.tree.map(lambda new, old: where(arrives, new, old), fresh, work), off
 
     return *apart(always, merge), answer

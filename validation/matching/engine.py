@@ -26,9 +26,9 @@ from .messages import Message, whole
 from .rules import NO_RULES, BookRules
 
 BLOCK = 512
-"""Books computed at once on a CPU, few enough for their state to stay in its cache."""
+"""Books computed at once on a CPU: few enough for their state to stay in its cache, and no fewer."""
 
-_PAGE = 32
+_PAGE = 32  # messages of each book at hand; a gather from all of them would miss the cache every time
 
 Books = Book | LevelBook
 
@@ -123,8 +123,8 @@ def _motion(book: Books, rules: BookRules) -> tuple[Callable[[Any], Any], Callab
     return on, busy
 
 
-class Stream(eqx.Module):
-    """Messages known beforehand, and the next few of each book at hand.
+class _Stream(eqx.Module):
+    """Messages known beforehand, and the next few of each book at hand: a source for as long as all are `at_hand`.
 
     words: of all messages, book after book.
     at:    the number of the next message; (books,).
@@ -138,11 +138,11 @@ class Stream(eqx.Module):
     length: int = eqx.field(static=True)
 
     @classmethod
-    def of(cls, rows: jax.Array) -> Stream:
+    def of(cls, rows: jax.Array) -> _Stream:
         books, length, _ = rows.shape
         none = jnp.zeros(books, jnp.int32)
         page = jnp.zeros(books * min(_PAGE, length) * len(Message._fields), jnp.int32)
-        return Stream(rows.reshape(-1), none, page, none, length)
+        return _Stream(rows.reshape(-1), none, page, none, length)
 
     @property
     def per_page(self) -> int:
@@ -157,15 +157,15 @@ class Stream(eqx.Module):
         """Whether every book's next message is on its page."""
         return jnp.all((self.at < self.begun + self.per_page) | ~self.more)
 
-    def turned(self) -> Stream:
+    def turned(self) -> _Stream:
         """With pages that begin at the next messages."""
         fields = len(Message._fields)
         begun = jnp.minimum(self.at, self.length - self.per_page)
         rows = self.words.reshape(-1, self.length, fields)
         page = jax.vmap(lambda own, start: lax.dynamic_slice_in_dim(own, start, self.per_page))(rows, begun)
-        return Stream(self.words, self.at, page.reshape(-1), begun, self.length)
+        return _Stream(self.words, self.at, page.reshape(-1), begun, self.length)
 
-    def take(self, book: Books, ready: jax.Array) -> tuple[Message, jax.Array, Stream]:
+    def take(self, book: Books, ready: jax.Array) -> tuple[Message, jax.Array, _Stream]:
         arrives = ready & self.more
         on_page = jnp.minimum(self.at - self.begun, self.per_page - 1)
         row = lax.iota(jnp.int32, book.books) * self.per_page + on_page
@@ -195,7 +195,7 @@ def replay(
             turned = (book, work, stream.turned(), tape)
             return lax.while_loop(lambda carry: busy(carry) & carry[2].at_hand, on, turned)
 
-        start = (book, idle(book.books, tells=False), Stream.of(rows), tape)
+        start = (book, idle(book.books, tells=False), _Stream.of(rows), tape)
         book, _, _, tape = lax.while_loop(busy, through_pages, start)
         return book, tape
 
