@@ -6,6 +6,7 @@ import pytest
 import twosided as ts
 
 from .book_reference import Book
+from .like_assets import LikeAssets
 
 M = ts.models
 LOT = np.array([1.0, 0.5])
@@ -57,6 +58,17 @@ def mild(assets, limit):
 def everywhere(solution, t=0.0):
     axes = [np.arange(-limit, limit + 1) for limit in solution.problem.limit]
     return solution.value(t, inventory=np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
+
+
+def test_like_assets_agree_with_their_multisets_of_inventories():
+    """The reference of the neural method's books of ten and thirty, where the lattice can follow."""
+    solution, book = ts.solve(mild(2, 9), ts.hjb.Lattice()), LikeAssets(2, 0.02, 1.0, most=128)
+    u = book.u(0.5)
+    rows = np.flatnonzero(np.abs(book.states).max(axis=1) <= 2)
+    q = book.states[rows].astype(float)
+    assert np.max(np.abs(solution.value(0.5, inventory=q) / book.theta(u, rows) - 1)) < 1e-9
+    quotes = np.array(solution.quotes(0.5, inventory=q))
+    assert np.max(np.abs(quotes - book.distances(u, rows))) < 1e-9
 
 
 @pytest.fixture(scope="module")
