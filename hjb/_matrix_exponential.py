@@ -103,22 +103,15 @@ def _log_series(diagonal: Nodes, down: Any, up: Any, log_u: Nodes, step: Any) ->
 
 
 def _outputs(matrix: Array, step: Any, size: int, slope: Any) -> tuple[Array, Array]:
-    """`exp(j step matrix) 1` for j = 1..size as (size, nodes) rows and their common log factors (size,).
-
-    The last row holds the row sums of the power that it was reached by, whose largest, the power's norm, is divided
-    out: the largest entry itself would take a pass over the whole matrix.
-    """
+    """`exp(j step matrix) 1` for j = 1..size as (size, nodes) rows and their common log factors (size,)."""
     power, log_power = exponential(matrix, step, slope)
     block, log_block = jnp.sum(power, axis=1)[None], log_power[None]
-    counted = 1.0  # what of the norm is in the last row's log factor already, and not in the power's
     while (done := block.shape[0]) < size:
         fresh = min(done, size - done)
         block = jnp.concatenate([block, block[:fresh] @ power.T])
         log_block = jnp.concatenate([log_block, log_block[:fresh] + log_power])
         if done + fresh < size:
-            largest = jnp.max(block[-1])
-            norm, counted = largest / counted, largest
-            power, log_power = power @ power / norm, 2 * log_power + jnp.log(norm)
+            power, log_power = _square((power, log_power))
     return block, log_block
 
 

@@ -66,7 +66,7 @@ class Lattice(eqx.Module):
         """Solve; called by `solve`, inside double precision."""
         grid = _grid(problem, self.half_width)
         if self.exact and linearises(problem) and _within_limit(problem, grid):
-            tables = _linear(problem, grid, self.times)
+            tables = differentiable(lambda problem: _linear(problem, grid, self.times), problem)
             return Solution(problem, self, tables._replace(mean=None), power=1, stats={"linear": True})
         return Solution(problem, self, self._integrate(problem, grid, clock(self.times)), power=2)
 
@@ -134,8 +134,8 @@ def _grid(problem: Problem, half_width: int | None) -> Grid:
 
 def _linear(problem: Problem, grid: Grid, times: int) -> Tables:
     gentle = chunk_sizes(times, False)
-    if is_traced(problem):  # how steep it gets is unknown then; too steep is not finite
-        return differentiable(lambda problem: _solve_linear(problem, grid, gentle), problem)
+    if is_traced(problem):
+        return _solve_linear(problem, grid, gentle)  # how steep it gets is unknown here; too steep is not finite
     steep, tables = _solve_unless_steep(problem, grid, gentle)
     return _solve_linear(problem, grid, chunk_sizes(times, True)) if steep else tables
 

@@ -125,12 +125,11 @@ def _finished(
             stats |= account_shares(problem, tables)
         else:
             stats["idle_share"] = idle_share(problem, tables)
-    return _announced(Solution(problem, method, tables, power, stats, formula), traced=False, stacklevel=4)
+    return _announced(Solution(problem, method, tables, power, stats, formula), stacklevel=4)
 
 
-def _announced(solution: Solution, traced: bool | None = None, stacklevel: int = 3) -> Solution:
-    """Warns where a solution cannot be trusted; `traced` says whether its problem is, where the caller knows."""
-    if not (is_traced(solution.problem) if traced is None else traced) and not solution.converged:
+def _announced(solution: Solution, stacklevel: int = 3) -> Solution:
+    if not is_traced(solution.problem) and not solution.converged:
         warnings.warn(f"{solution!r}", NotConverged, stacklevel=stacklevel)
     return solution
 
