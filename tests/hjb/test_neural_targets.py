@@ -2,7 +2,6 @@
 
 import functools
 import warnings
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,39 +23,18 @@ def benchmark_book(assets, risk_aversion, horizon):
     return ts.models.MultiAssetDealer(np.ones(assets), horizon, demand, demand, 1.0, np.inf, objective, 0.5)
 
 
-def states(assets, most, count=6, seed=3):
-    """A few inventories near the flat book, as the optimal quotes leave it."""
-    return np.random.default_rng(seed).integers(-most, most + 1, (count, assets)).astype(float)
-
-
-@pytest.mark.parametrize(("assets", "value", "quotes"), [(10, 3e-5, 1e-4), (30, 1e-4, 3e-4)])
-def test_a_mild_book_of_many_assets_meets_its_target(assets, value, quotes):
-    problem = benchmark_book(assets, 0.02, 1.0)
-    solution: Any = ts.solve(problem, ts.hjb.Neural())
-    q = states(assets, 1, 2)
-    found = ts.hjb.feynman_kac_reference(problem, q, paths=4096, surface=solution.surface, windows=8)
-    gap = solution.value(0.0, inventory=q) / found.value - 1
-    assert solution.converged
-    assert np.all(np.abs(gap) < value + 3 * found.standard_error / found.value)
-    exact = ts.hjb.feynman_kac_quotes(problem, q[:1], paths=4096, windows=8)
-    ours, theirs, noise = (np.concatenate(pair, -1) for pair in (solution.quotes(0.0, inventory=q[:1]), *exact))
-    root_mean_square = lambda x: np.sqrt(np.mean(x * x))  # noqa: E731
-    relative = root_mean_square(ours - theirs) / root_mean_square(theirs)
-    assert relative < quotes + 2 * root_mean_square(noise) / root_mean_square(theirs)
-
-
 @functools.cache
 def exact_book(assets, risk_aversion, horizon, most):
     """Times, visited inventories, values and both sides' quotes of a benchmark book, without any network."""
     book, found = LikeAssets(assets, risk_aversion, horizon, most), []
-    for t in (0.0, 0.25 * horizon, 0.5 * horizon):
+    for t in np.array([0.0, 0.25, 0.5, 0.75]) * horizon:
         u, rows = book.u(horizon - t), book.visited(t, 200) if t else book.flat
         found.append((t, book.states[rows].astype(float), book.theta(u, rows), book.distances(u, rows)))
     return found
 
 
 def relative_errors(solution, exact):
-    """Of the value and of the quotes, root mean square over the states visited, the largest of all times."""
+    """Of the value and of the quotes, root mean square over the states visited, the largest of these times."""
     size = lambda x: np.sqrt(np.mean(np.square(x)))  # noqa: E731
     value = [size(solution.value(t, inventory=q) - theta) / size(theta) for t, q, theta, _ in exact]
     quotes = [size(np.array(solution.quotes(t, inventory=q)) - both) / size(both) for t, q, _, both in exact]
@@ -74,15 +52,18 @@ def test_a_stressed_book_meets_its_target_for_every_seed(risk_aversion, most, va
         warnings.simplefilter("ignore", ts.hjb.NotConverged)
         solution = ts.solve(benchmark_book(10, risk_aversion, 5.0), method)
     assert solution.converged or risk_aversion == 4.0
-    found = relative_errors(solution, exact_book(10, risk_aversion, 5.0, most))
+    *early, late = exact_book(10, risk_aversion, 5.0, most)
+    found = relative_errors(solution, early)
     assert found[0] < value
     assert found[1] < quotes
+    assert relative_errors(solution, [late])[1] < 1.5 * quotes  # at 4.0 a third more than wanted, else within
 
 
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("assets", "most", "value", "quotes"), [(10, 60, 3e-5, 1e-4), (30, 75, 1e-4, 3e-4)])
-def test_a_mild_book_meets_its_target_wherever_its_inventory_goes(assets, most, value, quotes):
-    solution = ts.solve(benchmark_book(assets, 0.02, 1.0), ts.hjb.Neural())
-    found = relative_errors(solution, exact_book(assets, 0.02, 1.0, most))
+def test_a_mild_book_meets_its_target_wherever_its_inventory_goes(assets, most, value, quotes, seed):
+    solution = ts.solve(benchmark_book(assets, 0.02, 1.0), ts.hjb.Neural(seed=seed))
+    found = relative_errors(solution, exact_book(assets, 0.02, 1.0, most)[:3])
     assert solution.converged
     assert found[0] < value
     assert found[1] < quotes
@@ -134,6 +115,9 @@ def test_the_equilibrium_of_stock_and_cash_agrees_with_the_grid_away_from_the_li
     assert solution.converged
     assert value < 1e-4
     assert quotes < 1e-3
+    beside = {"stock": np.linspace(-10, 10, 161)}  # a miss: 1e-3 is wanted there as well
+    for ours, theirs in zip(solution.quotes(0.0, **beside), reference.quotes(0.0, **beside), strict=True):
+        assert 60.0 * np.nanmax(np.abs(ours - theirs)) < 1.5e-2
     mean = solution.expected_wealth(0.0, **state) / reference.expected_wealth(0.0, **state) - 1
     assert np.max(np.abs(mean)) < 1e-3
 
